@@ -1,1 +1,12 @@
-//! placeholder
+//! The rules of Headrace, as pure functions and plain data.
+//!
+//! Nothing here awaits, does I/O or reads a clock: time, randomness and bytes are passed in. That is
+//! what lets the same rules run in every store, in property tests and under a simulated clock.
+
+pub mod ids;
+pub mod json;
+pub mod record;
+pub mod time;
+
+pub use ids::{ConsumerId, CredentialId, LaneNo, OrgId, RecordId, StreamId, SyncId, TokenId};
+pub use time::Timestamp;
