@@ -3,6 +3,7 @@
 //! Nothing here awaits, does I/O or reads a clock: time, randomness and bytes are passed in. That is
 //! what lets the same rules run in every store, in property tests and under a simulated clock.
 
+pub mod delivery;
 pub mod ids;
 pub mod json;
 pub mod record;

@@ -1,0 +1,4 @@
+//! Property tests of the rules.
+
+mod delivery;
+mod naive;
