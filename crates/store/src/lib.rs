@@ -1,1 +1,221 @@
-//! placeholder
+//! Durability: what Headrace keeps, behind one trait.
+//!
+//! [`Store`] is the contract; [`open`] chooses the backend by URL. Nothing above this crate knows
+//! which backend it has, and the store knows nothing of HTTP, acks or providers.
+
+mod breakpoint;
+mod error;
+mod object;
+mod open;
+mod sqlite;
+mod stream;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use headrace_model::delivery::{Consumer, DeadLetter, Policy};
+use headrace_model::{ConsumerId, OrgId, RecordId, StreamId, SyncId, Timestamp};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use breakpoint::{Breakpoint, breakpoint};
+pub use error::StoreError;
+pub use object::{Kind, Object, Write};
+pub use open::open;
+pub use stream::{
+    Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
+    Message, Next, Outcome, Page, Range, Row, Selection, StreamStats,
+};
+
+/// What a store answers.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The store. Every method that writes answers only when what it wrote survives a power cut; what one
+/// call wrote is visible to every call that starts after its answer, and never before it is durable.
+///
+/// **Objects** are the configuration: organisations, streams, credentials, syncs, consumers, tokens.
+/// Bodies are the caller's JSON; secrets in them are sealed by the caller.
+///
+/// **The log** of a stream holds each record once, under the index of its newest version. Indexes
+/// start at 1, grow by one per entry and are assigned in commit order, so a reader that has seen
+/// everything up to n has seen every entry ≤ n that will ever exist. A log is made by its first append
+/// and needs no declaration.
+///
+/// **Consumers** hand out the log. Their rules are [`headrace_model::delivery`]; a store only runs
+/// them one at a time per consumer and keeps what they changed. It tells them which versions have
+/// left the log, and writes dead letters.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- objects
+
+    /// Carries out the writes in order, all or none. A taken name or a stale revision refuses all.
+    async fn write(&self, writes: Vec<Write>) -> Result<()>;
+
+    /// One object.
+    async fn object(&self, kind: Kind, id: Uuid) -> Result<Option<Object>>;
+
+    /// The object that owns this unique name within the organisation.
+    async fn object_named(&self, kind: Kind, org: OrgId, name: &str) -> Result<Option<Object>>;
+
+    /// Objects of a kind in the order of their ids, after `after`; of all organisations without `org`.
+    async fn objects(
+        &self,
+        kind: Kind,
+        org: Option<OrgId>,
+        after: Option<Uuid>,
+        limit: usize,
+    ) -> Result<Vec<Object>>;
+
+    // ---- the log
+
+    /// Appends many batches in one transaction, each with its sync's cursors and under its sync's
+    /// fence. The answer has one result per batch, in order: a stale fence refuses its batch alone
+    /// ([`StoreError::Fenced`]). Each observation is compared with what the log holds *inside* the
+    /// transaction ([`headrace_model::record::decide`]). `now` is the commit time of the new versions,
+    /// moved up where needed so that it never decreases along the log.
+    async fn append(
+        &self,
+        stream: StreamId,
+        now: Timestamp,
+        batches: Vec<Batch>,
+    ) -> Result<Vec<Result<Appended>>>;
+
+    /// Entries that match, in log order (or from the newest on), with their data. Never purge entries.
+    async fn read(&self, stream: StreamId, selection: &Selection, range: Range) -> Result<Page>;
+
+    /// The current entry of a record of this stream, tombstones included.
+    async fn record(&self, stream: StreamId, record: RecordId) -> Result<Option<Row>>;
+
+    /// The lanes of a stream: every (sync, collection) that was ever appended to. A snapshot: lanes
+    /// made later have only entries beyond the [`Store::last_idx`] read before it.
+    async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>>;
+
+    /// The index of the newest durable entry; 0 for an empty log.
+    async fn last_idx(&self, stream: StreamId) -> Result<u64>;
+
+    /// Follows [`Store::last_idx`]: wakes whoever waits for something new.
+    async fn watch(&self, stream: StreamId) -> Result<watch::Receiver<u64>>;
+
+    /// The index just before the first entry whose commit time is not earlier than `time`.
+    async fn position_before(&self, stream: StreamId, time: Timestamp) -> Result<u64>;
+
+    /// Counts of a stream, and of each of its lanes.
+    async fn stats(&self, stream: StreamId) -> Result<StreamStats>;
+
+    /// Removes a stream's log, its lanes, its consumers' states and its dead letters.
+    async fn drop_log(&self, stream: StreamId) -> Result<()>;
+
+    // ---- syncing
+
+    /// The cursors of a sync by collection, as [`Batch`]es wrote them.
+    async fn cursors(&self, sync: SyncId) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// Removes cursors of a sync: of one collection, or all.
+    async fn drop_cursors(&self, sync: SyncId, collection: Option<&str>) -> Result<()>;
+
+    /// Takes or renews the lease `name` for `owner` until `until`. `None` while another owner's runs.
+    /// The fence grows with every new owner: a node that wakes up late cannot write.
+    async fn lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Fence>>;
+
+    /// Gives a lease back early, if it still is this owner's.
+    async fn release(&self, name: &str, owner: Uuid) -> Result<()>;
+
+    // ---- consumers
+
+    /// Makes the state of a consumer of `stream`, at `position`. One that exists is left as it is.
+    async fn create_consumer(
+        &self,
+        stream: StreamId,
+        consumer: ConsumerId,
+        position: u64,
+    ) -> Result<()>;
+
+    /// Removes a consumer's state and dead letters.
+    async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
+
+    /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
+    /// leased durably when this answers.
+    async fn next(&self, consumer: ConsumerId, next: Next<'_>) -> Result<Vec<Message>>;
+
+    /// Changes a consumer's state by one pure step; others wait. The step's changes are durable when
+    /// this answers.
+    async fn update(
+        &self,
+        consumer: ConsumerId,
+        step: &mut (dyn FnMut(&mut Consumer) + Send),
+    ) -> Result<()>;
+
+    /// Runs `step` on the current state without changing it.
+    async fn inspect(
+        &self,
+        consumer: ConsumerId,
+        step: &mut (dyn FnMut(&Consumer) + Send),
+    ) -> Result<()>;
+
+    /// The exact counts of a consumer for what it selects.
+    async fn counts(&self, consumer: ConsumerId, selection: &Selection) -> Result<Counts>;
+
+    /// Ends the ack windows that have passed, and tells when the next one ends.
+    async fn expire(
+        &self,
+        consumer: ConsumerId,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> Result<Option<Timestamp>>;
+
+    /// Wakes whenever something became deliverable other than by an append: a nack, an expiry, a
+    /// settled delivery that held a newer version back, a reset, a redrive.
+    async fn watch_consumer(&self, consumer: ConsumerId) -> Result<watch::Receiver<u64>>;
+
+    /// Dead letters in the order of their records, after `after`.
+    async fn dead_letters(
+        &self,
+        consumer: ConsumerId,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>>;
+
+    /// Removes dead letters: these, or all. Answers how many there were.
+    async fn drop_dead_letters(
+        &self,
+        consumer: ConsumerId,
+        records: Option<&[RecordId]>,
+    ) -> Result<u64>;
+
+    /// Delivers dead records again at attempt 1: these, or all; those that match `selection`. Answers
+    /// how many were dead.
+    async fn redrive(
+        &self,
+        consumer: ConsumerId,
+        records: Option<&[RecordId]>,
+        selection: &Selection,
+    ) -> Result<u64>;
+
+    // ---- idempotency
+
+    /// Claims an idempotency key, or tells what it was used for. Answers older than `forget` are gone.
+    async fn claim(
+        &self,
+        key: &AnswerKey,
+        request: [u8; 32],
+        now: Timestamp,
+        forget: Timestamp,
+    ) -> Result<Claim>;
+
+    /// Keeps the (sealed) answer for a claimed key; `None` gives the key free again.
+    async fn answer(&self, key: &AnswerKey, answer: Option<Answer>) -> Result<()>;
+
+    // ---- the store itself
+
+    /// Whether it can write: what `/ready` asks.
+    async fn ready(&self) -> Result<()>;
+
+    /// Ends the store after everything accepted is durable. Calls after it fail.
+    async fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,76 @@
+//! What can go wrong in a store.
+
+use crate::Kind;
+
+/// Why the store did not do what was asked. Nothing of a refused call was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The unique name belongs to another object.
+    #[error("the name {name:?} is taken")]
+    NameTaken {
+        /// The kind of object that owns it.
+        kind: Kind,
+        /// The name.
+        name: String,
+    },
+    /// The object was changed since it was read, or is gone.
+    #[error("the {kind:?} was changed meanwhile")]
+    Changed {
+        /// The kind of object.
+        kind: Kind,
+    },
+    /// The lease belongs to another owner now.
+    #[error("the lease was taken over by another node")]
+    Fenced,
+    /// There is no such consumer.
+    #[error("the consumer does not exist")]
+    NoConsumer,
+    /// Another process has the data directory.
+    #[error(
+        "the data directory {path} is in use by another process ({holder}): stop it, or give this one a directory of its own with --data-dir"
+    )]
+    InUse {
+        /// The data directory.
+        path: String,
+        /// What is known of the other process.
+        holder: String,
+    },
+    /// Written by a newer version of Headrace.
+    #[error(
+        "the data was written by a newer version (format {found}, this version knows up to {known}): start that version again"
+    )]
+    TooNew {
+        /// The format found.
+        found: i64,
+        /// The newest format this version knows.
+        known: i64,
+    },
+    /// The URL names no backend.
+    #[error("no store is known for {url:?}: expected sqlite:DIRECTORY")]
+    UnknownBackend {
+        /// The URL, without any password.
+        url: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The disk is full.
+    #[error("the disk is full: make room, the store goes on by itself")]
+    DiskFull,
+    /// What is stored cannot be understood.
+    #[error("stored data is damaged: {what}")]
+    Damaged {
+        /// What and where.
+        what: String,
+    },
+    /// Reading or writing failed.
+    #[error("could not {action}")]
+    Backend {
+        /// What was attempted.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
