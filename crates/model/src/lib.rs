@@ -3,7 +3,10 @@
 //! Nothing here awaits, does I/O or reads a clock: time, randomness and bytes are passed in. That is
 //! what lets the same rules run in every store, in property tests and under a simulated clock.
 
+pub mod config;
 pub mod delivery;
+pub mod filter;
+pub mod health;
 pub mod ids;
 pub mod json;
 pub mod record;
