@@ -1,1 +1,6 @@
-//! placeholder
+//! The use cases of Headrace: syncing providers into streams, handing streams to consumers, and the
+//! configuration of both. Knows neither HTTP routes nor SQL.
+
+pub mod clock;
+
+pub use clock::{Clock, SystemClock};
