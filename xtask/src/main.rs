@@ -13,6 +13,7 @@ mod test;
 mod workspace;
 
 use std::env;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
@@ -24,7 +25,17 @@ usage: cargo xtask <command>
   test     run every check of continuous integration
   audit    check the dependencies' licences, origins and known vulnerabilities";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
