@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::console::say;
+use crate::process::Process;
 use crate::workspace::Workspace;
 
 /// `ensurepip` is what Debian splits off, and what `venv` cannot do without.
 const HAS_VENV: [&str; 2] = [
     "-c",
-    "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))",
+    "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))",
 ];
 
 const APT_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
@@ -37,19 +38,20 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
 
     require_python(workspace)?;
     say("making the Python environment for tests");
-    let directory = environment(workspace);
     workspace
         .process("python3")
         .args(["-m", "venv", "--clear"])
-        .args([&directory])
+        .args([environment(workspace)])
         .run()?;
-    pip(
-        workspace,
-        &["install", "--quiet", "--no-deps", "--requirement"],
-        Some(&requirements),
-    )?;
+    // What a package is built with is pinned too: newer and older pips ask for it under different names.
+    pip(workspace)
+        .args(["install", "--quiet", "--no-deps", "--requirement"])
+        .args([&requirements])
+        .env("PIP_BUILD_CONSTRAINT", &requirements)
+        .env("PIP_CONSTRAINT", &requirements)
+        .run()?;
     // Every package is pinned and none is resolved, so make sure that none is missing.
-    pip(workspace, &["check"], None)?;
+    pip(workspace).args(["check"]).run()?;
     fs::write(&stamp, wanted).with_context(|| format!("could not write {}", stamp.display()))
 }
 
@@ -57,17 +59,13 @@ fn environment(workspace: &Workspace) -> PathBuf {
     workspace.test_servers().join("python")
 }
 
-fn pip(workspace: &Workspace, command: &[&str], file: Option<&Path>) -> Result<()> {
-    let interpreter = interpreter(workspace);
-    let program = interpreter
-        .to_str()
-        .context("the build directory's path is not UTF-8")?;
-    workspace
-        .process(program)
-        .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
-        .args(command)
-        .args(file)
-        .run()
+fn pip(workspace: &Workspace) -> Process {
+    workspace.process(interpreter(workspace)).args([
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+    ])
 }
 
 /// Makes sure of a Python that can make environments: installs it as root on Debian, else says what to type.
@@ -83,7 +81,7 @@ fn require_python(workspace: &Workspace) -> Result<()> {
         .is_ok_and(|id| id == "0");
     if !workspace.process("apt-get").args(["--version"]).succeeds() {
         bail!(
-            "tests need Python 3.10 or later with its `venv` and `ensurepip` modules: install it and run again"
+            "tests need Python 3.11 or later with its `venv` and `ensurepip` modules: install it and run again"
         );
     }
     if !is_root {
@@ -105,7 +103,7 @@ fn require_python(workspace: &Workspace) -> Result<()> {
         .args(APT_PACKAGES)
         .run()?;
     if !has_venv(workspace) {
-        bail!("the system's python3 is older than 3.10 or still has no `venv`");
+        bail!("the system's python3 is older than 3.11 or still has no `venv`");
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Where things are: the repository, its build directory and the tools made there.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -36,13 +37,12 @@ impl Workspace {
     }
 
     /// A process in the repository's root.
-    pub(crate) fn process(&self, program: &str) -> Process {
+    pub(crate) fn process(&self, program: impl AsRef<OsStr>) -> Process {
         Process::new(program, &self.root)
     }
 
     /// The cargo that runs us, in the repository's root.
     pub(crate) fn cargo(&self) -> Process {
-        let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        self.process(&cargo)
+        self.process(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
     }
 }
