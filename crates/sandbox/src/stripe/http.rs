@@ -14,12 +14,13 @@ use axum::routing::get;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::collection::Collection;
 use super::error::Error;
 use super::state::{Cause, Reply};
-use super::{Stripe, objects, operations, query};
+use super::{Stripe, operations, query};
 use crate::clock::http_date;
 use crate::fault::FaultKind;
 use crate::form;
@@ -51,24 +52,7 @@ pub(super) fn router(stripe: Stripe) -> axum::Router {
 }
 
 async fn account(State(stripe): State<Stripe>) -> Response {
-    let account = json!({
-        "id": objects::ACCOUNT,
-        "object": "account",
-        "business_profile": { "name": "Headrace Sandbox", "url": null },
-        "business_type": "company",
-        "capabilities": { "card_payments": "active", "transfers": "active" },
-        "charges_enabled": true,
-        "country": "US",
-        "created": stripe.now(),
-        "default_currency": "usd",
-        "details_submitted": true,
-        "email": "sandbox@example.com",
-        "metadata": {},
-        "payouts_enabled": true,
-        "settings": { "dashboard": { "display_name": "Headrace Sandbox", "timezone": "Etc/UTC" } },
-        "type": "standard",
-    });
-    json_text(account.to_string())
+    json_text(stripe.state().account_text())
 }
 
 async fn list(
@@ -311,7 +295,12 @@ async fn envelope(State(stripe): State<Stripe>, mut request: Request, next: Next
 }
 
 async fn admitted(stripe: &Stripe, request: Request, next: Next) -> Response {
-    if stripe.0.limit.as_ref().is_some_and(|limit| !limit.admits()) {
+    if stripe
+        .0
+        .limit
+        .as_ref()
+        .is_some_and(|limit| !limit.admits(Instant::now()))
+    {
         let mut response = Error::RateLimited.into_response();
         let headers = response.headers_mut();
         let reason = HeaderValue::from_static("global-rate");

@@ -97,7 +97,11 @@ impl Stripe {
         Self(Arc::new(Inner {
             key: Mutex::new(options.key.clone()),
             limit: options.rate.map(Limit::per_second),
-            state: Mutex::new(State::new(options.seed, &options.api_version)),
+            state: Mutex::new(State::new(
+                options.seed,
+                &options.api_version,
+                (options.clock)(),
+            )),
             request_ids: Mutex::new(Rng::new(!options.seed)),
             faults: Faults::default(),
             requests: Requests::default(),
@@ -118,6 +122,11 @@ impl Stripe {
     /// What has been asked over HTTP.
     pub fn requests(&self) -> &Requests {
         &self.0.requests
+    }
+
+    /// The id of the account, which the seed determines.
+    pub fn account_id(&self) -> String {
+        self.state().account().to_owned()
     }
 
     /// Replaces the key that is accepted, as when a key is rolled.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::collection::Collection;
 use super::error::Error;
+use super::objects;
 use super::table::{Cursor, Page, Table, Window};
 use crate::rng::Rng;
 
@@ -22,6 +23,8 @@ pub(crate) struct State {
     pub(crate) rng: Rng,
     pub(crate) replies: HashMap<String, Reply>,
     deleted_customers: HashSet<String>,
+    /// The account's own object.
+    account: Value,
     api_version: String,
     inserted: u64,
 }
@@ -48,16 +51,28 @@ pub(crate) struct Reply {
 }
 
 impl State {
-    pub(crate) fn new(seed: u64, api_version: &str) -> Self {
+    pub(crate) fn new(seed: u64, api_version: &str, now: i64) -> Self {
+        let mut rng = Rng::new(seed);
+        let account = rng.id("acct_1", 15);
         let table = |collection| (collection, Table::new(collection));
         Self {
             tables: Collection::ALL.into_iter().map(table).collect(),
-            rng: Rng::new(seed),
+            rng,
             replies: HashMap::new(),
             deleted_customers: HashSet::new(),
+            account: objects::account(&account, now),
             api_version: api_version.to_owned(),
             inserted: 0,
         }
+    }
+
+    /// The id of the account.
+    pub(crate) fn account(&self) -> &str {
+        id_of(&self.account)
+    }
+
+    pub(crate) fn account_text(&self) -> String {
+        self.account.to_string()
     }
 
     pub(crate) fn table(&self, collection: Collection) -> &Table {

@@ -2,8 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::ACCOUNT;
-
 /// Seconds of a billing period.
 pub(crate) const PERIOD: i64 = 30 * 24 * 60 * 60;
 
@@ -249,8 +247,8 @@ pub(crate) fn invoice_line(id: &str, created: i64, invoice: &str, item: &Value) 
 }
 
 /// The addresses where a finalised invoice can be seen.
-pub(crate) fn invoice_links(id: &str) -> (String, String) {
-    let hosted = format!("https://invoice.stripe.com/i/{ACCOUNT}/test_{id}");
-    let pdf = format!("https://pay.stripe.com/invoice/{ACCOUNT}/test_{id}/pdf");
+pub(crate) fn invoice_links(account: &str, id: &str) -> (String, String) {
+    let hosted = format!("https://invoice.stripe.com/i/{account}/test_{id}");
+    let pdf = format!("https://pay.stripe.com/invoice/{account}/test_{id}/pdf");
     (hosted, pdf)
 }

@@ -219,7 +219,7 @@ fn bill(
 /// Finalises a draft.
 fn open(state: &mut State, draft: &Value, cause: &Cause) -> Value {
     let mut invoice = draft.clone();
-    let (hosted, pdf) = objects::invoice_links(id_of(draft));
+    let (hosted, pdf) = objects::invoice_links(state.account(), id_of(draft));
     invoice["status"] = "open".into();
     invoice["number"] = state.rng.id("", 8).to_uppercase().into();
     invoice["hosted_invoice_url"] = hosted.into();
