@@ -5,6 +5,7 @@
 
 pub mod ids;
 pub mod json;
+pub mod provider;
 pub mod record;
 pub mod time;
 

@@ -8,8 +8,8 @@ use super::text::unescape;
 
 /// A dotted path. Each segment is the key of a member or the index of an element. `*` stands for any of
 /// them and is for the paths that [`super::hash`] leaves out; elsewhere it finds nothing but a member
-/// of that name. Keys that contain a dot cannot be reached.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// of that name, and it is refused where a path is deserialised. Keys that contain a dot cannot be reached.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Path {
     segments: Vec<Segment>,
 }
@@ -74,12 +74,18 @@ impl fmt::Display for Path {
 impl<'de> Deserialize<'de> for Path {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        let path = Self::parse(&text).map_err(serde::de::Error::custom)?;
+        if path.has_wildcard() {
+            return Err(serde::de::Error::custom(
+                "a path that is to find one value has no `*`",
+            ));
+        }
+        Ok(path)
     }
 }
 
 /// One step of a path.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Segment {
     text: String,
     index: Option<usize>,
