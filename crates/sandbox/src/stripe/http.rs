@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use super::collection::Collection;
 use super::error::Error;
-use super::state::{Cause, Reply};
-use super::{Stripe, operations, query};
+use super::state::{Cause, Reply, State as Sandbox};
+use super::{Stripe, expand, operations, query};
 use crate::clock::http_date;
 use crate::fault::FaultKind;
 use crate::form;
@@ -64,8 +64,11 @@ async fn list(
 ) -> Answer {
     let collection = collection(&segment, &method, &uri)?;
     let pairs = form::pairs(query.as_deref().unwrap_or_default());
-    let page = query::page(&stripe.state(), collection, pairs, stripe.now())?;
-    Ok(json_text(query::body(&format!("/v1/{segment}"), &page)))
+    let state = stripe.state();
+    let paths = expand::paths(&pairs);
+    let page = query::page(&state, collection, pairs, stripe.now())?;
+    let body = query::body(&format!("/v1/{segment}"), &page);
+    expanded(&state, body, &paths)
 }
 
 async fn list_lines(
@@ -95,12 +98,18 @@ async fn list_lines(
 async fn retrieve(
     State(stripe): State<Stripe>,
     Path((segment, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     method: Method,
     uri: Uri,
 ) -> Answer {
     let collection = collection(&segment, &method, &uri)?;
-    let text = stripe.state().retrieve(collection, &id, stripe.now())?;
-    Ok(json_text(text.to_string()))
+    let pairs = form::pairs(query.as_deref().unwrap_or_default());
+    if let Some((name, _)) = pairs.iter().find(|(name, _)| !name.starts_with("expand")) {
+        return Err(Error::ParameterUnknown(name.clone()));
+    }
+    let state = stripe.state();
+    let text = state.retrieve(collection, &id, stripe.now())?;
+    expanded(&state, text.to_string(), &expand::paths(&pairs))
 }
 
 async fn create(
@@ -157,6 +166,16 @@ async fn unknown(method: Method, uri: Uri) -> Error {
     url_unknown(&method, &uri)
 }
 
+/// The answer `text`, parsed only when there is something to expand in it.
+fn expanded(state: &Sandbox, text: String, paths: &[String]) -> Answer {
+    if paths.is_empty() {
+        return Ok(json_text(text));
+    }
+    let mut answer: Value = serde_json::from_str(&text).unwrap_or_default();
+    expand::expand(state, &mut answer, paths)?;
+    Ok(json_text(answer.to_string()))
+}
+
 /// The circumstances of a write.
 struct Write {
     method: Method,
@@ -195,7 +214,7 @@ impl Write {
         self,
         stripe: &Stripe,
         body: &Bytes,
-        operation: impl FnOnce(&mut super::state::State, &Cause) -> Result<Value, Error>,
+        operation: impl FnOnce(&mut Sandbox, &Cause) -> Result<Value, Error>,
     ) -> Answer {
         let now = stripe.now();
         let key = text(&self.headers, &IDEMPOTENCY_KEY).map(str::to_owned);
@@ -222,7 +241,11 @@ impl Write {
             request_id: Some(self.request_id.clone()),
             idempotency_key: key.clone(),
         };
-        let text: Arc<str> = operation(&mut state, &cause)?.to_string().into();
+        let mut answer = operation(&mut state, &cause)?;
+        let paths = expand::paths(&form::pairs(&String::from_utf8_lossy(body)));
+        // The write is done: a path that cannot be expanded is no longer a reason to refuse it.
+        drop(expand::expand(&state, &mut answer, &paths));
+        let text: Arc<str> = answer.to_string().into();
         if let Some(key) = key {
             let (request_id, text) = (self.request_id, Arc::clone(&text));
             state.replies.insert(
