@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::collection::Collection;
 use super::error::Error;
 use super::state::State;
+use crate::form;
 
 /// The paths to expand that a query or form asks for.
 pub(crate) fn paths(pairs: &[(String, String)]) -> Vec<String> {
@@ -12,6 +13,11 @@ pub(crate) fn paths(pairs: &[(String, String)]) -> Vec<String> {
         .iter()
         .filter(|(name, _)| name.split('[').next() == Some("expand"));
     asked.map(|(_, path)| path.clone()).collect()
+}
+
+/// Whether a parameter of this name holds a path to expand.
+pub(crate) fn is_asked_by(name: &str) -> bool {
+    form::is_element(name, "expand")
 }
 
 /// Expands `paths` such as `data.customer` or `latest_invoice.customer` within `answer`.
