@@ -79,6 +79,21 @@ pub enum FieldKind {
     Array,
 }
 
+impl FieldKind {
+    /// Its name in definitions and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Time => "time",
+            Self::Object => "object",
+            Self::Array => "array",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CredentialFile {
