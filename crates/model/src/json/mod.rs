@@ -17,7 +17,7 @@ mod text;
 pub use compact::{Invalid, compact};
 pub use hash::{MAX_VOLATILE, hash};
 pub use path::{BadPath, Path};
-pub use scan::{elements, get, members};
+pub use scan::{elements, elements_at, get, members};
 pub use splice::{array, remove, replace};
 pub use text::{text, token_text};
 

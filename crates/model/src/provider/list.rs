@@ -140,13 +140,10 @@ impl List {
     /// Takes an answer apart.
     pub(super) fn parse(&self, body: &[u8]) -> Result<Records, PageError> {
         let (page, repaired) = clean(body)?;
-        let list = json::get(&page, &self.records).filter(|list| list.first() == Some(&b'['));
-        let list = list.ok_or_else(|| PageError::NoRecords {
+        let list = json::elements_at(&page, &self.records).ok_or_else(|| PageError::NoRecords {
             path: self.records.clone(),
         })?;
-        let items: Vec<Bytes> = json::elements(list)
-            .map(|item| page.slice_ref(item))
-            .collect();
+        let items: Vec<Bytes> = list.map(|item| page.slice_ref(item)).collect();
         let next = self.next_page(&page, items.last().map(AsRef::as_ref))?;
         Ok(Records {
             items,
