@@ -149,11 +149,39 @@ pub(super) struct ErrorsFile {
 
 /// What an answer is recognised by: all that is given must be so.
 #[derive(Deserialize, Clone, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "SignFile")]
 pub(super) struct Sign {
     pub(super) status: Option<Status>,
     pub(super) code: Option<String>,
     pub(super) param: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignFile {
+    status: Option<Status>,
+    code: Option<String>,
+    param: Option<String>,
+}
+
+impl TryFrom<SignFile> for Sign {
+    type Error = &'static str;
+
+    fn try_from(file: SignFile) -> Result<Self, &'static str> {
+        let SignFile {
+            status,
+            code,
+            param,
+        } = file;
+        if status.is_none() && code.is_none() && param.is_none() {
+            return Err("give a status, a code or a param: nothing at all would fit every answer");
+        }
+        Ok(Self {
+            status,
+            code,
+            param,
+        })
+    }
 }
 
 #[derive(Deserialize)]

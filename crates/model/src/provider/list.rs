@@ -107,7 +107,15 @@ impl List {
             request.push(&size.send, &count.to_string());
         }
         if let (Some(from), Some(created)) = (listing.created_from, &self.created) {
-            push_time(&mut request, created.from.as_deref(), created, from);
+            // A cursor that begins at a time says the same more closely where lists go upwards.
+            let narrowed = matches!(listing.cursor, Some(PageCursor::At { .. }))
+                && self.order == Order::OldestFirst;
+            push_time(
+                &mut request,
+                created.from.as_deref().filter(|_| !narrowed),
+                created,
+                from,
+            );
         }
         match (listing.cursor, &self.next) {
             (Some(PageCursor::After { id, .. }), PageNext::AfterLast { send, .. }) => {

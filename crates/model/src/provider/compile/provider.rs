@@ -19,7 +19,24 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     let credentials: Vec<CredentialKind> =
         kinds.map(|(id, kind)| credential(id, kind, at)).collect();
     variables(&file.base, &credentials, false, at);
-    for template in file.headers.values() {
+    let base = file.base.get_ref().to_string();
+    if !["https://", "http://", "{"]
+        .iter()
+        .any(|start| base.starts_with(start))
+    {
+        at.problem(
+            &file.base,
+            "a base URL begins with https:// or with a variable",
+        );
+    }
+    for (name, template) in &file.headers {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
+            at.problem(template, format!("{name:?} is not the name of a header"));
+        }
         variables(template, &credentials, file.version.is_some(), at);
     }
     for number in [&file.limits.requests, &file.limits.concurrent] {

@@ -134,6 +134,13 @@ fn shape_mistakes_have_a_place() {
         ),
         (
             "provider.toml",
+            "[{ status = \"401\" }]",
+            "[{}]",
+            "errors.reauthorize",
+            "nothing at all",
+        ),
+        (
+            "provider.toml",
             "records = \"data\"",
             "records = \"data.*\"",
             "page.records",
@@ -221,6 +228,20 @@ fn references_are_checked() {
             "bearer = \"key\"",
             "credentials.stripe_key.auth",
             "no field key",
+        ),
+        (
+            "provider.toml",
+            "base = \"https://api.stripe.com/v1\"",
+            "base = \"api.stripe.com\"",
+            "base",
+            "begins with https://",
+        ),
+        (
+            "provider.toml",
+            "Stripe-Version =",
+            "\"Stripe: Version\" =",
+            "headers.Stripe: Version",
+            "not the name of a header",
         ),
         (
             "provider.toml",

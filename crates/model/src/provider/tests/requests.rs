@@ -91,6 +91,76 @@ fn following_pages_and_a_lost_cursor() {
     assert_eq!(charges.resume(&blind), None);
 }
 
+/// Stripe's definition with its paging declared in another way.
+fn paged(next: &str, order: &str) -> Definition {
+    let provider = FILES[0].1.replace("newest_first", order);
+    let (before, after) = provider.split_once("next.after_last").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    let provider = format!("{before}next.{next}\n{after}");
+    Definition::compile("stripe", &[("provider.toml", &provider), FILES[1]]).unwrap()
+}
+
+#[test]
+fn pages_by_token() {
+    let definition = paged(
+        "token = { send = \"after\", take = \"paging.next.after\" }",
+        "newest_first",
+    );
+    let prices = definition.collection("price").unwrap();
+    let page = prices
+        .parse_page(br#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#)
+        .unwrap();
+    let listing = Listing {
+        cursor: page.next.as_ref(),
+        ..Listing::default()
+    };
+    assert_eq!(
+        prices.list(&listing).path_and_query,
+        "/prices?limit=100&after=a%20b"
+    );
+    for last in [
+        r#"{"data":[]}"#,
+        r#"{"data":[],"paging":{"next":{"after":""}}}"#,
+    ] {
+        assert_eq!(
+            prices.parse_page(last.as_bytes()).unwrap().next,
+            None,
+            "{last}"
+        );
+    }
+    // A cursor from before the definition changed begins anew.
+    let cursor = PageCursor::After {
+        id: "a".to_owned(),
+        created: None,
+    };
+    let listing = Listing {
+        cursor: Some(&cursor),
+        ..Listing::default()
+    };
+    assert_eq!(prices.list(&listing).path_and_query, "/prices?limit=100");
+}
+
+#[test]
+fn an_ascending_list_resumes_upwards() {
+    let next = "after_last = { send = \"after\", take = \"id\", more = \"has_more\" }";
+    let definition = paged(next, "oldest_first");
+    let prices = definition.collection("price").unwrap();
+    let cursor = PageCursor::After {
+        id: "a".to_owned(),
+        created: Some(Timestamp::from_seconds(50)),
+    };
+    let resumed = prices.resume(&cursor).unwrap();
+    let listing = Listing {
+        cursor: Some(&resumed),
+        created_from: Some(Timestamp::from_seconds(10)),
+        ..Listing::default()
+    };
+    assert_eq!(
+        prices.list(&listing).path_and_query,
+        "/prices?limit=100&created%5Bgte%5D=50"
+    );
+}
+
 #[test]
 fn cursors_are_stored_and_read_back() {
     let cursor = PageCursor::After {
