@@ -48,7 +48,8 @@ impl Definition {
             Order::NewestFirst => "newest first",
             Order::OldestFirst => "oldest first",
         };
-        lines.push(format!("  list    {}, {order}", collection.list(&listing)));
+        let list = collection.list(&listing);
+        lines.extend(list.map(|list| format!("  list    {list}, {order}")));
         if let Some(parent) = &collection.parent {
             lines.push(format!("          once for each {}", parent.collection));
             if !parent.touched_by.is_empty() {

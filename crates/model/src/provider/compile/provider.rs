@@ -19,6 +19,10 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     let credentials: Vec<CredentialKind> =
         kinds.map(|(id, kind)| credential(id, kind, at)).collect();
     variables(&file.base, &credentials, false, at);
+    let mut names: Vec<&str> = Vec::new();
+    for (id, kind) in in_file_order(&file.credentials) {
+        unique(id, &kind.aliases, &mut names, at);
+    }
     let base = file.base.get_ref().to_string();
     if !["https://", "http://", "{"]
         .iter()
@@ -106,6 +110,10 @@ fn credential(id: &Spanned<String>, file: &CredentialFile, at: &mut Checker<'_>)
             aliases: field.aliases.clone(),
         });
     let fields: Vec<CredentialField> = fields.collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, field) in in_file_order(&file.fields) {
+        unique(name, &field.aliases, &mut names, at);
+    }
     let auth = Auth::from_file(file.auth.get_ref().clone());
     let needed: Vec<&str> = match file.auth.get_ref() {
         AuthFile::Bearer(field) => vec![field],
@@ -128,6 +136,21 @@ fn credential(id: &Spanned<String>, file: &CredentialFile, at: &mut Checker<'_>)
         aliases: file.aliases.clone(),
         fields,
         auth,
+    }
+}
+
+/// Checks that no name stands for two things.
+fn unique<'f>(
+    name: &'f Spanned<String>,
+    aliases: &'f [String],
+    taken: &mut Vec<&'f str>,
+    at: &mut Checker<'_>,
+) {
+    for text in std::iter::once(name.get_ref()).chain(aliases) {
+        if taken.contains(&text.as_str()) {
+            at.problem(name, format!("the name {text} is used twice"));
+        }
+        taken.push(text);
     }
 }
 

@@ -244,6 +244,27 @@ fn references_are_checked() {
             "not the name of a header",
         ),
         (
+            "collections.toml",
+            "list = \"/charges\"",
+            "list = \"/charges?q=a b\"",
+            "charge.list",
+            "percent-encoded",
+        ),
+        (
+            "provider.toml",
+            "[credentials.stripe_oauth2]",
+            "[credentials.stripe_oauth2]\naliases = [\"stripe_key\"]",
+            "credentials.stripe_oauth2",
+            "used twice",
+        ),
+        (
+            "provider.toml",
+            "fields.account = { title",
+            "fields.account = { aliases = [\"secret\"], title",
+            "credentials.stripe_oauth2.fields.account",
+            "used twice",
+        ),
+        (
             "provider.toml",
             "requests = 25",
             "requests = 0",

@@ -8,6 +8,7 @@ fn list(name: &str, listing: &Listing<'_>) -> String {
         .collection(name)
         .unwrap()
         .list(listing)
+        .unwrap()
         .path_and_query
 }
 
@@ -64,7 +65,7 @@ fn following_pages_and_a_lost_cursor() {
             created_from: Some(Timestamp::from_seconds(10)),
             ..Listing::default()
         };
-        charges.list(&listing).path_and_query
+        charges.list(&listing).unwrap().path_and_query
     };
     assert_eq!(
         at(&cursor),
@@ -115,7 +116,7 @@ fn pages_by_token() {
         ..Listing::default()
     };
     assert_eq!(
-        prices.list(&listing).path_and_query,
+        prices.list(&listing).unwrap().path_and_query,
         "/prices?limit=100&after=a%20b"
     );
     for last in [
@@ -137,7 +138,10 @@ fn pages_by_token() {
         cursor: Some(&cursor),
         ..Listing::default()
     };
-    assert_eq!(prices.list(&listing).path_and_query, "/prices?limit=100");
+    assert_eq!(
+        prices.list(&listing).unwrap().path_and_query,
+        "/prices?limit=100"
+    );
 }
 
 #[test]
@@ -156,7 +160,7 @@ fn an_ascending_list_resumes_upwards() {
         ..Listing::default()
     };
     assert_eq!(
-        prices.list(&listing).path_and_query,
+        prices.list(&listing).unwrap().path_and_query,
         "/prices?limit=100&created%5Bgte%5D=50"
     );
 }
@@ -184,6 +188,16 @@ fn points_and_feeds() {
         .get("cus_1?x")
         .unwrap();
     assert_eq!(get.to_string(), "GET /customers/cus_1%3Fx");
+    for id in ["", ".", ".."] {
+        let refused = RequestError::NotAnId { id: id.to_owned() };
+        assert_eq!(stripe.collection("customer").unwrap().get(id), Err(refused));
+    }
+    let items = stripe.collection("subscription_item").unwrap();
+    let collection = items.id.clone();
+    assert_eq!(
+        items.list(&Listing::default()),
+        Err(RequestError::NoParent { collection })
+    );
     let feed = stripe.feed("events").unwrap();
     let since = Timestamp::from_seconds(1_000);
     assert_eq!(
