@@ -1,6 +1,6 @@
 //! JSON as bytes: a provider's tokens are found, compared and spliced without parsing them into a tree.
 //!
-//! [`compact`] is the gate: it accepts exactly the valid documents and answers the same tokens
+//! [`compact()`] is the gate: it accepts exactly the valid documents and answers the same tokens
 //! without the whitespace between them. Every other function takes such compact bytes. Given anything
 //! else they answer something of no meaning, but they never panic, never loop and never overflow the
 //! stack, however deep the nesting.

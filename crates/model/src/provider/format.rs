@@ -90,7 +90,7 @@ pub(super) struct CredentialFile {
 }
 
 #[derive(Deserialize, Clone)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum AuthFile {
     Bearer(String),
     Header { name: String, value: Template },

@@ -271,16 +271,36 @@ fn headers_follow_from_the_credential() {
 }
 
 #[test]
+fn a_credential_may_have_a_header_of_its_own() {
+    let auth = "auth = { header = { name = \"X-Key\", value = \"key={secret}\" } }";
+    let provider = FILES[0]
+        .1
+        .replacen("auth = { bearer = \"secret\" }", auth, 1);
+    let definition =
+        Definition::compile("stripe", &[("provider.toml", &provider), FILES[1]]).unwrap();
+    let headers = definition
+        .headers("stripe_key", &fields(&[("secret", "s")]))
+        .unwrap();
+    assert_eq!(
+        (headers[0].name.as_str(), headers[0].value.as_str()),
+        ("X-Key", "key=s")
+    );
+    assert!(definition.headers("stripe_key", &fields(&[])).is_err());
+}
+
+#[test]
 fn the_plan_names_every_request() {
     let plan = stripe().plan().join("\n");
     for expected in [
         "Stripe (stripe) at https://api.stripe.com/v1",
         "GET /subscription_items?subscription=PARENT&limit=100, newest first",
+        "at most 25 requests per 1s, 8 at once",
+        "kept 30d, overlap 5m",
         "once for each subscription",
         "cannot be limited by creation time",
         "lines from GET /invoices/{id}/lines",
         "events events of invoice.* except invoice.upcoming",
-        "list the last 2592000s again every 3600s",
+        "list the last 30d again every 1h",
     ] {
         assert!(plan.contains(expected), "{expected} in\n{plan}");
     }
