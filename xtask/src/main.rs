@@ -1,2 +1,50 @@
-//! placeholder
-fn main() {}
+//! The project's own commands, run as `cargo xtask <command>`.
+//!
+//! `test` is the whole of continuous integration: what passes here passes there, because they run this same code.
+
+mod audit;
+mod checks;
+mod console;
+mod house_rules;
+mod process;
+mod python;
+mod report;
+mod test;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test     run every check of continuous integration
+  audit    check the dependencies' licences, origins and known vulnerabilities";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["test"] => test::run(&Workspace::locate()?),
+        ["audit"] => audit::run(&Workspace::locate()?),
+        [] | ["help" | "--help" | "-h"] => {
+            console::say(USAGE);
+            Ok(())
+        }
+        _ => bail!("unknown command: {}\n\n{USAGE}", arguments.join(" ")),
+    }
+}

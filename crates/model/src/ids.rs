@@ -66,6 +66,13 @@ id!(
     TokenId
 );
 
+impl ConsumerId {
+    /// The part of the id that its ack tokens carry: 62 random bits tell consumers apart.
+    pub fn number(self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+}
+
 /// The store's small number for one (stream, sync, collection): log entries carry it, so that
 /// filters and counts work on integers. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod health;
 pub mod ids;
 pub mod json;
+pub mod provider;
 pub mod quota;
 pub mod record;
 pub mod retry;

@@ -90,6 +90,14 @@ pub struct Selection {
     pub deleted: Option<bool>,
 }
 
+impl Selection {
+    /// Whether an entry of this lane matches.
+    pub fn takes(&self, lane: LaneNo, deleted: bool) -> bool {
+        self.lanes.as_ref().is_none_or(|lanes| lanes.contains(&lane))
+            && self.deleted.is_none_or(|wanted| wanted == deleted)
+    }
+}
+
 /// Which part of a log to read, and how much of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {

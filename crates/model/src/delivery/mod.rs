@@ -128,8 +128,17 @@ impl Consumer {
     }
 
     /// The held versions, in log order.
-    pub fn held_indexes(&self) -> impl Iterator<Item = u64> {
-        self.held.keys().copied()
+    pub fn held_versions(&self) -> impl Iterator<Item = (u64, RecordId)> {
+        self.held.iter().map(|(idx, record)| (*idx, *record))
+    }
+
+    /// What waits at or before the position, in the order it will be delivered: given back or expired
+    /// first, then what is held. With the number of deliveries so far and when it is due.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, RecordId, Option<&Outstanding>)> {
+        let due = self.due.iter().filter_map(|(_, idx)| {
+            self.outstanding.get(idx).map(|entry| (*idx, entry.record, Some(entry)))
+        });
+        due.chain(self.held.iter().map(|(idx, record)| (*idx, *record, None)))
     }
 
     /// When something will happen by itself: a window ends, or a given-back message becomes due.

@@ -1,0 +1,213 @@
+//! Consumers: made, changed, removed, and where they start.
+
+use std::time::Duration;
+
+use headrace_model::config::{DeliverPolicy, HttpConsumer};
+use headrace_model::{ConsumerId, OrgId, StreamId};
+use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
+
+use crate::entity::{self, Stored};
+use crate::error::Problems;
+use crate::names::{check_name, check_slug};
+use crate::{Engine, Error};
+
+/// The bounds of a consumer's settings, as the API documents them.
+pub mod bounds {
+    /// Messages outstanding at once.
+    pub const MAX_ACK_PENDING: std::ops::RangeInclusive<u32> = 1..=20_000;
+    /// Long polls at once.
+    pub const MAX_WAITING: std::ops::RangeInclusive<u32> = 1..=10_000;
+    /// The ack window in milliseconds: up to 12 hours.
+    pub const ACK_WAIT_MS: std::ops::RangeInclusive<u64> = 100..=43_200_000;
+}
+
+/// A consumer with its counts.
+#[derive(Clone, Debug)]
+pub struct ConsumerView {
+    /// The consumer.
+    pub consumer: Stored<HttpConsumer>,
+    /// Its counts, exact.
+    pub counts: Counts,
+    /// Its position in the log.
+    pub position: u64,
+    /// The stream's newest index.
+    pub last_idx: u64,
+}
+
+impl Engine {
+    /// Makes a consumer where its deliver policy says.
+    pub async fn create_consumer(&self, org: OrgId, value: HttpConsumer) -> Result<ConsumerView, Error> {
+        check(&value)?;
+        entity::load::<headrace_model::config::Stream>(&*self.store, org, value.stream_id.0).await?;
+        let position = self.position_of(org, &value).await?;
+        let now = self.clock.now();
+        let mut consumer = Stored::new(self.new_id(), org, now, value);
+        // State first: a consumer that can be seen can be asked.
+        let id = ConsumerId(consumer.id);
+        self.store.create_consumer(consumer.value.stream_id, id, position).await?;
+        if let Err(error) = consumer.save(&*self.store, now).await {
+            self.store.drop_consumer(id).await?;
+            return Err(taken(error));
+        }
+        self.consumer_view(consumer).await
+    }
+
+    /// The organisation's consumers.
+    pub async fn consumers(&self, org: OrgId) -> Result<Vec<Stored<HttpConsumer>>, Error> {
+        entity::all(&*self.store, Some(org)).await
+    }
+
+    /// A consumer by id or slug.
+    pub async fn consumer(&self, org: OrgId, name: &str) -> Result<Stored<HttpConsumer>, Error> {
+        entity::load_named(&*self.store, org, name).await
+    }
+
+    /// A consumer with its counts.
+    pub async fn consumer_view(&self, consumer: Stored<HttpConsumer>) -> Result<ConsumerView, Error> {
+        let selection = self.selection(&consumer).await?;
+        let id = ConsumerId(consumer.id);
+        let counts = self.store.counts(id, &selection).await?;
+        let mut position = 0;
+        self.store.inspect(id, &mut |state| position = state.position()).await?;
+        let last_idx = self.store.last_idx(consumer.value.stream_id).await?;
+        Ok(ConsumerView { consumer, counts, position, last_idx })
+    }
+
+    /// Changes a consumer's settings. Another deliver policy restarts it; another filter applies from
+    /// its position on, and drops what is outstanding and no longer matches.
+    pub async fn update_consumer(
+        &self,
+        mut consumer: Stored<HttpConsumer>,
+        value: HttpConsumer,
+    ) -> Result<ConsumerView, Error> {
+        check(&value)?;
+        let restart = value.deliver_policy != consumer.value.deliver_policy;
+        let refilter = value.filters != consumer.value.filters;
+        let unpaused = consumer.value.paused && !value.paused;
+        let id = ConsumerId(consumer.id);
+        consumer.value = value;
+        let position = match restart {
+            true => Some(self.position_of(consumer.org, &consumer.value).await?),
+            false => None,
+        };
+        consumer.save(&*self.store, self.clock.now()).await.map_err(taken)?;
+        if let Some(position) = position {
+            self.store.update(id, &mut |state| state.reset(position)).await?;
+        }
+        if refilter {
+            self.refilter(&consumer).await?;
+        }
+        if unpaused {
+            self.resumed.notify_waiters();
+        }
+        self.consumer_view(consumer).await
+    }
+
+    /// Removes a consumer with its state and dead letters.
+    pub async fn remove_consumer(&self, consumer: Stored<HttpConsumer>) -> Result<(), Error> {
+        self.store.write(vec![consumer.delete()]).await?;
+        Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
+    }
+
+    /// Starts a consumer anew. What is outstanding is forgotten and every token of before is stale.
+    pub async fn reset_consumer(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        policy: DeliverPolicy,
+    ) -> Result<(), Error> {
+        let mut from = consumer.value.clone();
+        from.deliver_policy = policy;
+        let position = self.position_of(consumer.org, &from).await?;
+        let id = ConsumerId(consumer.id);
+        Ok(self.store.update(id, &mut |state| state.reset(position)).await?)
+    }
+
+    /// What a consumer's filter means now.
+    pub(crate) async fn selection(&self, consumer: &Stored<HttpConsumer>) -> Result<Selection, Error> {
+        let HttpConsumer { filters, stream_id, .. } = &consumer.value;
+        if filters.takes_all_lanes() {
+            return Ok(Selection { lanes: None, deleted: filters.deleted });
+        }
+        Ok(self.lane_book(consumer.org, *stream_id).await?.select(filters))
+    }
+
+    async fn position_of(&self, org: OrgId, consumer: &HttpConsumer) -> Result<u64, Error> {
+        let stream = consumer.stream_id;
+        let last = self.store.last_idx(stream).await?;
+        let position = match consumer.deliver_policy {
+            DeliverPolicy::All => 0,
+            DeliverPolicy::New => last,
+            DeliverPolicy::FromIdx(idx) => idx.saturating_sub(1).min(last),
+            DeliverPolicy::FromTime(time) => self.store.position_before(stream, time).await?,
+            DeliverPolicy::Window(millis) => {
+                let time = self.clock.now() - Duration::from_millis(millis);
+                self.store.position_before(stream, time).await?
+            }
+            DeliverPolicy::Last => {
+                let selection = self.lane_book(org, stream).await?.select(&consumer.filters);
+                let newest = self.newest(stream, &selection).await?;
+                newest.map_or(last, |row| row.idx - 1)
+            }
+        };
+        Ok(position)
+    }
+
+    async fn newest(&self, stream: StreamId, selection: &Selection) -> Result<Option<Row>, Error> {
+        let range = Range { after: 0, limit: 1, max_bytes: 1, newest_first: true };
+        Ok(self.store.read(stream, selection, range).await?.rows.pop())
+    }
+
+    /// Drops what is outstanding and does not match the filter of now.
+    async fn refilter(&self, consumer: &Stored<HttpConsumer>) -> Result<(), Error> {
+        let id = ConsumerId(consumer.id);
+        let selection = self.selection(consumer).await?;
+        let mut known = Vec::new();
+        self.store
+            .inspect(id, &mut |state| {
+                known = state.outstanding().map(|(idx, entry)| (idx, entry.record)).collect();
+                known.extend(state.held_versions());
+            })
+            .await?;
+        let mut dropped = std::collections::HashSet::new();
+        for (idx, record) in known {
+            // A version that has left the log is with a worker; it ends with that delivery.
+            let row = self.store.record(consumer.value.stream_id, record).await?;
+            if row.is_some_and(|row| row.idx == idx && !selection.takes(row.lane, row.deleted)) {
+                dropped.insert(idx);
+            }
+        }
+        Ok(self.store.update(id, &mut |state| state.refilter(|idx| !dropped.contains(&idx))).await?)
+    }
+}
+
+fn check(consumer: &HttpConsumer) -> Result<(), Error> {
+    let mut problems = Problems::default();
+    if let Some(slug) = &consumer.slug {
+        check_slug("slug", slug, &mut problems);
+    }
+    if let Some(name) = &consumer.name {
+        check_name("name", name, &mut problems);
+    }
+    if !bounds::ACK_WAIT_MS.contains(&consumer.ack_wait_ms) {
+        problems.add("ack_wait_ms", "must be between 100 and 43200000 (12 hours)");
+    }
+    if !bounds::MAX_ACK_PENDING.contains(&consumer.max_ack_pending) {
+        problems.add("max_ack_pending", "must be between 1 and 20000");
+    }
+    if !bounds::MAX_WAITING.contains(&consumer.max_waiting) {
+        problems.add("max_waiting", "must be between 1 and 10000");
+    }
+    if consumer.max_deliver != -1 && !(1..=1_000_000).contains(&consumer.max_deliver) {
+        problems.add("max_deliver", "must be -1 (no maximum) or between 1 and 1000000");
+    }
+    problems.check()
+}
+
+fn taken(error: Error) -> Error {
+    match error {
+        Error::Store(StoreError::NameTaken { kind: Kind::Consumer, name }) => {
+            Error::Conflict(format!("there is a consumer with the slug {name:?} already"))
+        }
+        other => other,
+    }
+}

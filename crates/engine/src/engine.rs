@@ -1,0 +1,87 @@
+//! The engine: what the use cases share.
+
+use std::sync::Arc;
+
+use headrace_store::Store;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::clock::{Clock, random};
+use crate::expiry::Expiry;
+use crate::selection::CardCache;
+use crate::tokens::AdminToken;
+use crate::waiting::Waiting;
+use crate::{Error, SyncParts};
+
+/// All use cases hang off this.
+pub struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) sync: SyncParts,
+    pub(crate) card_cache: CardCache,
+    pub(crate) waiting: Waiting,
+    pub(crate) expiry: Expiry,
+    /// Rings when a paused consumer goes on.
+    pub(crate) resumed: Notify,
+    pub(crate) stop: CancellationToken,
+    pub(crate) admin_token: Option<AdminToken>,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// Starts the use cases on a store: makes the first organisation, and the timers.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        sync: SyncParts,
+        admin_token: Option<&str>,
+    ) -> Result<Arc<Self>, Error> {
+        let mut engine = Self {
+            store,
+            clock,
+            sync,
+            card_cache: CardCache::default(),
+            waiting: Waiting::default(),
+            expiry: Expiry::default(),
+            resumed: Notify::new(),
+            stop: CancellationToken::new(),
+            admin_token: None,
+            tasks: TaskTracker::new(),
+        };
+        let org = engine.first_org().await?;
+        engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
+        let engine = Arc::new(engine);
+        let timer = Arc::clone(&engine);
+        engine.tasks.spawn(async move { timer.expire_forever().await });
+        Ok(engine)
+    }
+
+    /// The store, for what only reads.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Cancelled when the engine stops.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Ends the long polls and timers; waits for what was under way. The store stays open.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.sync.supervisor.shutdown().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub(crate) fn new_id(&self) -> Uuid {
+        headrace_model::StreamId::new(self.clock.now(), random()).0
+    }
+}

@@ -1,0 +1,98 @@
+//! The timer that ends ack windows: a message whose worker died becomes available, or a dead letter,
+//! without anybody asking for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use headrace_model::{ConsumerId, Timestamp, config};
+use headrace_store::StoreError;
+use tokio::sync::Notify;
+
+use crate::entity;
+use crate::{Engine, Error};
+
+/// When each consumer is to be looked at next.
+#[derive(Debug, Default)]
+pub(crate) struct Expiry {
+    plan: Mutex<Plan>,
+    sooner: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    queue: BTreeSet<(Timestamp, ConsumerId)>,
+    of: HashMap<ConsumerId, Timestamp>,
+}
+
+impl Expiry {
+    /// Something of this consumer ends at `at`, or later.
+    pub(crate) fn expect(&self, consumer: ConsumerId, at: Timestamp) {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if plan.of.get(&consumer).is_some_and(|planned| *planned <= at) {
+            return;
+        }
+        if let Some(planned) = plan.of.insert(consumer, at) {
+            plan.queue.remove(&(planned, consumer));
+        }
+        plan.queue.insert((at, consumer));
+        if plan.queue.first() == Some(&(at, consumer)) {
+            self.sooner.notify_one();
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.queue.first().map(|(at, _)| *at)
+    }
+
+    fn take_due(&self, now: Timestamp) -> Option<ConsumerId> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, consumer) = plan.queue.first().copied()?;
+        if at > now {
+            return None;
+        }
+        plan.queue.remove(&(at, consumer));
+        plan.of.remove(&consumer);
+        Some(consumer)
+    }
+}
+
+impl Engine {
+    /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
+    pub(crate) async fn expire_forever(&self) {
+        match entity::all::<config::HttpConsumer>(&*self.store, None).await {
+            Ok(consumers) => {
+                let now = self.clock.now();
+                consumers.iter().for_each(|consumer| self.expiry.expect(ConsumerId(consumer.id), now));
+            }
+            Err(error) => tracing::error!(error = %crate::chain(&error), "could not list consumers"),
+        }
+        while !self.stop.is_cancelled() {
+            while let Some(id) = self.expiry.take_due(self.clock.now()) {
+                if let Err(error) = self.expire_one(id).await {
+                    tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
+                    self.expiry.expect(id, self.clock.now() + Duration::from_secs(1));
+                }
+            }
+            let wait = self.expiry.first().map(|at| at.since(self.clock.now()));
+            tokio::select! {
+                () = self.expiry.sooner.notified() => {}
+                () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(60))) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn expire_one(&self, id: ConsumerId) -> Result<(), Error> {
+        let Some(consumer) = entity::load_any::<config::HttpConsumer>(&*self.store, id.0).await? else {
+            return Ok(());
+        };
+        match self.store.expire(id, self.clock.now(), &consumer.value.policy()).await {
+            Ok(Some(next)) => self.expiry.expect(id, next),
+            Ok(None) | Err(StoreError::NoConsumer) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}

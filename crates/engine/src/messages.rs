@@ -1,0 +1,283 @@
+//! Messages: handed to workers, settled by them, dead.
+
+use std::time::Duration;
+
+use headrace_model::config::HttpConsumer;
+use headrace_model::delivery::{
+    Consumer, DeadLetter, NotAToken, Outstanding, Phase, Settled, Token,
+};
+use headrace_model::{ConsumerId, RecordId, Timestamp};
+use headrace_store::{Counts, Message, Next, Row};
+use tokio::time::Instant;
+
+use crate::entity::Stored;
+use crate::records::MAX_ANSWER_BYTES;
+use crate::selection::LaneBook;
+use crate::{Engine, Error};
+
+/// Messages for a worker.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// The lanes and syncs of their records.
+    pub book: LaneBook,
+    /// The consumer's counts after it.
+    pub counts: Counts,
+}
+
+/// What is asked for a delivery.
+#[derive(Clone, Debug, Default)]
+pub struct Settlement {
+    /// Deliveries that are done.
+    pub ack: Vec<Token>,
+    /// Deliveries given back: when they are due again, and why.
+    pub nack: Vec<(Token, Duration, Option<String>)>,
+    /// Deliveries that need longer.
+    pub extend: Vec<Token>,
+    /// Deliveries that will never succeed, and why.
+    pub reject: Vec<(Token, Option<String>)>,
+}
+
+/// How many of a settlement's tokens did something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SettledCounts {
+    /// They settled or extended their delivery.
+    pub settled: u64,
+    /// They were late, repeated, or another consumer's.
+    pub stale: u64,
+}
+
+/// Reads tokens' texts; an error tells which is none.
+pub fn read_tokens<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Token>, (usize, NotAToken)> {
+    let numbered = texts.into_iter().enumerate();
+    numbered.map(|(at, text)| Token::parse(text).map_err(|error| (at, error))).collect()
+}
+
+impl Engine {
+    /// The next messages, at most `batch`; waits up to `wait` for the first one.
+    pub async fn next(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        batch: usize,
+        wait: Duration,
+    ) -> Result<Delivery, Error> {
+        let id = ConsumerId(consumer.id);
+        let stream = consumer.value.stream_id;
+        let mut appended = self.store.watch(stream).await?;
+        let mut released = self.store.watch_consumer(id).await?;
+        let _place = match wait.is_zero() {
+            true => None,
+            false => Some(self.waiting.enter(id, consumer.value.max_waiting)?),
+        };
+        let give_up = Instant::now() + wait;
+        let mut consumer = consumer.clone();
+        loop {
+            appended.borrow_and_update();
+            released.borrow_and_update();
+            let resumed = self.resumed.notified();
+            let (messages, book) = self.take(&consumer, batch).await?;
+            if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
+                let counts = self.store.counts(id, &book.select(&consumer.value.filters)).await?;
+                self.expiry.expect(id, self.clock.now() + consumer.value.policy().ack_wait);
+                return Ok(Delivery { messages, book, counts });
+            }
+            let due = self.store.expire(id, self.clock.now(), &consumer.value.policy()).await?;
+            let due = due.map(|at| Instant::now() + at.since(self.clock.now()));
+            let until = due.map_or(give_up, |due| due.min(give_up));
+            tokio::select! {
+                _ = appended.changed() => {}
+                _ = released.changed() => {}
+                () = resumed => {}
+                () = tokio::time::sleep_until(until) => {}
+                () = self.stop.cancelled() => {}
+            }
+            // It may have been patched, paused or removed meanwhile.
+            consumer = self.consumer(consumer.org, &consumer.id.to_string()).await?;
+        }
+    }
+
+    async fn take(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        batch: usize,
+    ) -> Result<(Vec<Message>, LaneBook), Error> {
+        let stream = consumer.value.stream_id;
+        // The bound first: what the selection does not know yet lies beyond it.
+        let upto = self.store.last_idx(stream).await?;
+        let book = self.lane_book(consumer.org, stream).await?;
+        if consumer.value.paused {
+            return Ok((Vec::new(), book));
+        }
+        let selection = book.select(&consumer.value.filters);
+        let policy = consumer.value.policy();
+        let next = Next {
+            now: self.clock.now(),
+            policy: &policy,
+            selection: &selection,
+            upto,
+            batch,
+            max_bytes: MAX_ANSWER_BYTES,
+        };
+        Ok((self.store.next(ConsumerId(consumer.id), next).await?, book))
+    }
+
+    /// Settles deliveries. Tokens that are late, repeated or another consumer's change nothing.
+    pub async fn settle(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        settlement: &Settlement,
+    ) -> Result<SettledCounts, Error> {
+        let id = ConsumerId(consumer.id);
+        let number = id.number();
+        let policy = consumer.value.policy();
+        let now = self.clock.now();
+        let mut counts = SettledCounts::default();
+        let step = &mut |state: &mut Consumer| {
+            let mut count = |token: &Token, settle: &mut dyn FnMut(&mut Consumer) -> Settled| {
+                let mine = token.consumer == number;
+                match mine && settle(state) == Settled::Done {
+                    true => counts.settled += 1,
+                    false => counts.stale += 1,
+                }
+            };
+            let Settlement { ack, nack, extend, reject } = settlement;
+            for token in ack {
+                count(token, &mut |state| state.ack(token));
+            }
+            for (token, delay, error) in nack {
+                count(token, &mut |state| state.nack(token, now, *delay, error.clone(), &policy));
+            }
+            for token in extend {
+                count(token, &mut |state| state.extend(token, now, &policy));
+            }
+            for (token, error) in reject {
+                count(token, &mut |state| state.reject(token, now, error.clone()));
+            }
+        };
+        self.store.update(id, step).await?;
+        Ok(counts)
+    }
+
+    /// Looks at messages without changing anything: what would come next, or what is with workers.
+    pub async fn peek(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        what: Peek,
+        limit: usize,
+    ) -> Result<(Vec<Peeked>, LaneBook), Error> {
+        let id = ConsumerId(consumer.id);
+        let stream = consumer.value.stream_id;
+        let book = self.lane_book(consumer.org, stream).await?;
+        let selection = book.select(&consumer.value.filters);
+        let mut seen: Vec<(u64, RecordId, Option<Outstanding>)> = Vec::new();
+        let mut position = 0;
+        self.store
+            .inspect(id, &mut |state| {
+                position = state.position();
+                seen = match what {
+                    Peek::Available => state.waiting().take(limit).map(owned).collect(),
+                    Peek::Delivered => {
+                        let leased = |entry: &&(u64, &Outstanding)| matches!(entry.1.phase, Phase::Leased { .. });
+                        let delivered = state.outstanding().filter(|entry| leased(&entry)).take(limit);
+                        delivered.map(|(idx, entry)| (idx, entry.record, Some(entry.clone()))).collect()
+                    }
+                };
+            })
+            .await?;
+        let mut peeked = Vec::new();
+        for (idx, record, entry) in seen {
+            let row = self.store.record(stream, record).await?;
+            if let Some(row) = row.filter(|row| row.idx == idx) {
+                peeked.push(Peeked::of(row, entry));
+            }
+        }
+        if what == Peek::Available && peeked.len() < limit {
+            let limit = limit - peeked.len();
+            let range = headrace_store::Range {
+                after: position,
+                limit,
+                max_bytes: MAX_ANSWER_BYTES,
+                newest_first: false,
+            };
+            let rows = self.store.read(stream, &selection, range).await?.rows;
+            peeked.extend(rows.into_iter().map(|row| Peeked::of(row, None)));
+        }
+        Ok((peeked, book))
+    }
+
+    /// Dead letters with the current bodies of their records.
+    pub async fn dead_letters(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<(Vec<(DeadLetter, Option<Row>)>, LaneBook), Error> {
+        let stream = consumer.value.stream_id;
+        let book = self.lane_book(consumer.org, stream).await?;
+        let letters = self.store.dead_letters(ConsumerId(consumer.id), after, limit).await?;
+        let mut found = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let row = self.store.record(stream, letter.record).await?;
+            found.push((letter, row));
+        }
+        Ok((found, book))
+    }
+
+    /// Delivers dead records again at attempt 1: these, or all.
+    pub async fn redrive(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        records: Option<&[RecordId]>,
+    ) -> Result<u64, Error> {
+        let selection = self.selection(consumer).await?;
+        Ok(self.store.redrive(ConsumerId(consumer.id), records, &selection).await?)
+    }
+
+    /// Forgets dead letters: these, or all.
+    pub async fn drop_dead_letters(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+        records: Option<&[RecordId]>,
+    ) -> Result<u64, Error> {
+        Ok(self.store.drop_dead_letters(ConsumerId(consumer.id), records).await?)
+    }
+}
+
+/// Which messages to look at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peek {
+    /// What the next call would be given, now or when it is due.
+    Available,
+    /// What is with workers.
+    Delivered,
+}
+
+/// A message that was looked at.
+#[derive(Clone, Debug)]
+pub struct Peeked {
+    /// The record's version.
+    pub row: Row,
+    /// Deliveries so far.
+    pub attempts: u32,
+    /// When its ack window ends, or it is due again.
+    pub until: Option<Timestamp>,
+    /// What the last worker said.
+    pub last_error: Option<String>,
+}
+
+impl Peeked {
+    fn of(row: Row, entry: Option<Outstanding>) -> Self {
+        let until = entry.as_ref().map(|entry| match entry.phase {
+            Phase::Leased { until: at, .. } | Phase::Expired(at) | Phase::Nacked(at) => at,
+        });
+        let attempts = entry.as_ref().map_or(0, |entry| entry.attempts);
+        Self { row, attempts, until, last_error: entry.and_then(|entry| entry.last_error) }
+    }
+}
+
+fn owned(
+    (idx, record, entry): (u64, RecordId, Option<&Outstanding>),
+) -> (u64, RecordId, Option<Outstanding>) {
+    (idx, record, entry.cloned())
+}

@@ -1,0 +1,82 @@
+//! Records: listed and read.
+
+use headrace_model::filter::Filter;
+use headrace_model::{OrgId, RecordId, StreamId, config};
+use headrace_store::{Lane, Page, Range, Row};
+
+use crate::entity;
+use crate::selection::LaneBook;
+use crate::{Engine, Error};
+
+/// The most bytes of record data in one answer.
+pub const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// Records of one stream with what is needed to write them out.
+#[derive(Clone, Debug)]
+pub struct Records {
+    /// Their stream.
+    pub stream: StreamId,
+    /// Their lanes and syncs.
+    pub book: LaneBook,
+    /// The records.
+    pub page: Page,
+}
+
+impl Engine {
+    /// Records of a stream that match, in log order from `after` on, or newest first.
+    pub async fn records(
+        &self,
+        org: OrgId,
+        stream: StreamId,
+        filter: &Filter,
+        range: Range,
+    ) -> Result<Records, Error> {
+        let book = self.lane_book(org, stream).await?;
+        let page = self.store.read(stream, &book.select(filter), range).await?;
+        Ok(Records { stream, book, page })
+    }
+
+    /// The records with this upstream id: one point read per sync and collection that the filter takes.
+    pub async fn records_by_upstream_id(
+        &self,
+        org: OrgId,
+        stream: StreamId,
+        filter: &Filter,
+        upstream_id: &str,
+    ) -> Result<Records, Error> {
+        let book = self.lane_book(org, stream).await?;
+        let id = |lane: &Lane| RecordId::of(lane.sync, &lane.collection, upstream_id);
+        let ids: Vec<RecordId> = book.taken_by(filter).map(id).collect();
+        let mut rows: Vec<Row> = Vec::new();
+        for id in ids {
+            rows.extend(self.store.record(stream, id).await?);
+        }
+        rows.retain(|row| filter.deleted.is_none_or(|deleted| row.deleted == deleted));
+        rows.sort_by_key(|row| row.idx);
+        Ok(Records { stream, book, page: Page { rows, more: false } })
+    }
+
+    /// One record by its id, whichever stream of the organisation it is in.
+    pub async fn record(&self, org: OrgId, id: RecordId) -> Result<Records, Error> {
+        for stream in entity::all::<config::Stream>(&*self.store, Some(org)).await? {
+            let stream = StreamId(stream.id);
+            if let Some(row) = self.store.record(stream, id).await? {
+                let book = self.lane_book(org, stream).await?;
+                return Ok(Records { stream, book, page: Page { rows: vec![row], more: false } });
+            }
+        }
+        Err(Error::not_found("record", id))
+    }
+
+    /// The stream a call means: the one it names, or the organisation's only one.
+    pub async fn stream_or_only(&self, org: OrgId, named: Option<&str>) -> Result<StreamId, Error> {
+        if let Some(name) = named {
+            return Ok(StreamId(self.stream(org, name).await?.id));
+        }
+        match self.streams(org).await?.as_slice() {
+            [only] => Ok(StreamId(only.id)),
+            [] => Err(Error::invalid("stream_id", "is needed: make a stream first (POST /v1/streams)")),
+            _ => Err(Error::invalid("stream_id", "is needed, as there is more than one stream")),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Collections: how their records are read, and what a record is.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::feed::Events;
+use super::format::{FieldKind, TimeFile, VersionFile};
+use super::list::{List, Listing, PageCursor, PageError, clean, fill};
+use super::nested::{Nested, Truncated};
+use super::request::Request;
+use super::syntax::{Pattern, Template};
+use crate::Timestamp;
+use crate::json::{self, Path};
+
+/// A collection: records of one kind.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// Its name within the provider, such as `customer`.
+    pub name: String,
+    /// Its id everywhere else, such as `stripe:customer`.
+    pub id: String,
+    /// The name people know it by.
+    pub title: String,
+    /// Its declared fields. Records may have more.
+    pub fields: Vec<Field>,
+    /// The events that tell of its changes.
+    pub events: Option<Events>,
+    /// The collection it is listed under, one parent at a time.
+    pub parent: Option<Parent>,
+    /// How often to list it again, where events do not tell of its changes.
+    pub relist: Option<Relist>,
+    /// Whether records never change once they exist.
+    pub immutable: bool,
+    pub(super) list: List,
+    pub(super) get: Option<Template>,
+    pub(super) id_path: Path,
+    pub(super) deleted: Option<Path>,
+    pub(super) created: Option<TimeFile>,
+    pub(super) updated: Option<TimeFile>,
+    pub(super) version: Option<VersionFile>,
+    pub(super) nested: Vec<Nested>,
+    pub(super) volatile: Vec<Path>,
+    /// Where a record says its type, and what it says there.
+    pub(super) kind: Option<(Path, String)>,
+}
+
+/// A declared field of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// The name of the member.
+    pub name: String,
+    /// Its type.
+    pub kind: FieldKind,
+    /// Whether it is the record's id.
+    pub primary_key: bool,
+}
+
+/// The collection that another is listed under.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    /// The parent collection's name.
+    pub collection: String,
+    /// Where a child's record has its parent's id.
+    pub(super) id_path: Path,
+    /// The parent's events after which its children are listed again.
+    pub(super) touched_by: Vec<Pattern>,
+}
+
+/// Listing again instead of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Relist {
+    /// How often.
+    pub every: Duration,
+    /// How far back, by creation time; `None` for everything.
+    pub window: Option<Duration>,
+}
+
+/// A page of records.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The records, in the order of the answer.
+    pub records: Vec<Row>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<PageCursor>,
+    /// How many sequences of invalid UTF-8 were replaced by U+FFFD.
+    pub repaired: usize,
+}
+
+/// A record as it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Its id at the provider; a number by its digits.
+    pub upstream_id: String,
+    /// The id of its parent, for a collection that has one.
+    pub parent_id: Option<String>,
+    /// Its tokens, compact. They share an allocation with the page's other records.
+    pub data: Bytes,
+    /// The canonical hash, without what the definition calls volatile.
+    pub hash: u128,
+    /// When it was created at the provider.
+    pub created_at: Option<Timestamp>,
+    /// When it was last changed at the provider, where records tell.
+    pub updated_at: Option<Timestamp>,
+    /// The provider's own version of it: grows with every change.
+    pub own_version: Option<i64>,
+    /// Whether it says of itself that it was deleted.
+    pub gone: bool,
+    /// The lists inside it that are cut short, to be completed before it is stored.
+    pub truncated: Vec<Truncated>,
+}
+
+/// The answer to a read of one record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum One {
+    /// The record.
+    Present(Box<Row>),
+    /// A stub that says that the record was deleted.
+    Gone,
+}
+
+impl Collection {
+    /// The request for a page of the collection.
+    pub fn list(&self, listing: &Listing<'_>) -> Request {
+        self.list
+            .request(listing.parent.unwrap_or_default(), listing)
+    }
+
+    /// The request for one record; `None` when the provider reads this collection in lists only.
+    pub fn get(&self, upstream_id: &str) -> Option<Request> {
+        self.get
+            .as_ref()
+            .map(|template| Request::get(fill(template, upstream_id)))
+    }
+
+    /// Whether its list can be limited to records created from a time on.
+    pub fn filters_created(&self) -> bool {
+        self.list
+            .created
+            .as_ref()
+            .is_some_and(|created| created.from.is_some())
+    }
+
+    /// Whether the provider tells of changes as they happen.
+    pub fn realtime(&self) -> bool {
+        self.events.is_some()
+            || self
+                .parent
+                .as_ref()
+                .is_some_and(|parent| !parent.touched_by.is_empty())
+    }
+
+    /// Where to go on when the record that a cursor points at is gone; `None` when the list has to
+    /// be begun anew.
+    pub fn resume(&self, cursor: &PageCursor) -> Option<PageCursor> {
+        self.list.resume(cursor)
+    }
+
+    /// Reads the answer to [`Self::list`].
+    pub fn parse_page(&self, body: &[u8]) -> Result<Page, PageError> {
+        let page = self.list.parse(body)?;
+        let rows = page
+            .items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| self.row(index, item));
+        Ok(Page {
+            records: rows.collect::<Result<_, _>>()?,
+            next: page.next,
+            repaired: page.repaired,
+        })
+    }
+
+    /// Reads the answer to [`Self::get`], and how many sequences of invalid UTF-8 were replaced.
+    pub fn parse_one(&self, body: &[u8]) -> Result<(One, usize), PageError> {
+        let (data, repaired) = clean(body)?;
+        let row = self.row(0, data)?;
+        let one = if row.gone {
+            One::Gone
+        } else {
+            One::Present(Box::new(row))
+        };
+        Ok((one, repaired))
+    }
+
+    /// Reads a record from its compact JSON. `index` is its place in the answer, for the error.
+    pub(super) fn row(&self, index: usize, data: Bytes) -> Result<Row, PageError> {
+        let upstream_id = self.upstream_id(&data).ok_or_else(|| PageError::Lacks {
+            index,
+            path: self.id_path.clone(),
+        })?;
+        let parent_id = self
+            .parent
+            .as_ref()
+            .and_then(|parent| json::text(&data, &parent.id_path));
+        let read = |time: &Option<TimeFile>| time.as_ref().and_then(|time| time.read(&data));
+        Ok(Row {
+            parent_id: parent_id.map(std::borrow::Cow::into_owned),
+            hash: json::hash(&data, &self.volatile),
+            created_at: read(&self.created),
+            updated_at: read(&self.updated),
+            own_version: self
+                .version
+                .as_ref()
+                .and_then(|version| version.read(&data)),
+            gone: self.says_deleted(&data),
+            truncated: self.truncated(&upstream_id, &data),
+            upstream_id,
+            data,
+        })
+    }
+
+    /// The id of a record; `None` when it has none that can be one.
+    pub(super) fn upstream_id(&self, record: &[u8]) -> Option<String> {
+        let id = json::text(record, &self.id_path)?;
+        (!id.is_empty()).then(|| id.into_owned())
+    }
+
+    /// Whether an object is of this collection, as far as objects tell.
+    pub(super) fn is_kind(&self, object: &[u8]) -> bool {
+        let Some((path, kind)) = &self.kind else {
+            return true;
+        };
+        json::text(object, path).is_some_and(|found| found == kind.as_str())
+    }
+
+    fn says_deleted(&self, record: &[u8]) -> bool {
+        let flag = self
+            .deleted
+            .as_ref()
+            .and_then(|path| json::get(record, path));
+        flag == Some(b"true")
+    }
+}

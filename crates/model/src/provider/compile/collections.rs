@@ -1,0 +1,224 @@
+//! The collections: `collections.toml` and `fields.toml`.
+
+use toml::Spanned;
+
+use super::super::Definition;
+use super::super::collection::{Collection, Field, Parent, Relist};
+use super::super::feed::Events;
+use super::super::format::{
+    CollectionFile, EventsFile, FieldsFile, ParentFile, ProviderFile, RelistFile,
+};
+use super::super::nested::Nested;
+use super::provider::list;
+use super::{Checker, CollectionsFile, in_file_order};
+use crate::json::{MAX_VOLATILE, Path};
+
+/// The collections in the order of the file.
+pub(super) fn collections(
+    definition: &Definition,
+    provider: &ProviderFile,
+    file: &CollectionsFile,
+    at: &mut Checker<'_>,
+) -> Vec<Collection> {
+    let mut done: Vec<Collection> = Vec::new();
+    for (name, file) in in_file_order(file) {
+        let collection = collection(definition, provider, name, file, &done, at);
+        done.push(collection);
+    }
+    done
+}
+
+/// Adds the declared fields.
+pub(super) fn add_fields(collections: &mut [Collection], file: &FieldsFile, at: &mut Checker<'_>) {
+    for (name, fields) in in_file_order(file) {
+        let Some(collection) = collections
+            .iter_mut()
+            .find(|collection| collection.name == *name.get_ref())
+        else {
+            at.problem(name, "there is no such collection");
+            continue;
+        };
+        let id = collection.id_path.to_string();
+        let fields = in_file_order(fields).into_iter().map(|(name, kind)| Field {
+            name: name.get_ref().clone(),
+            kind: *kind,
+            primary_key: *name.get_ref() == id,
+        });
+        collection.fields = fields.collect();
+    }
+}
+
+fn collection(
+    definition: &Definition,
+    provider: &ProviderFile,
+    name: &Spanned<String>,
+    file: &CollectionFile,
+    above: &[Collection],
+    at: &mut Checker<'_>,
+) -> Collection {
+    let parents: &[&str] = if file.parent.is_some() {
+        &["parent"]
+    } else {
+        &[]
+    };
+    at.path(&file.list, parents);
+    if let Some(get) = &file.get {
+        at.path(get, &["id"]);
+    }
+    let name_text = name.get_ref();
+    if !name_text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        at.problem(
+            name,
+            "a collection's name has letters, digits and underscores only",
+        );
+    }
+    let created = file
+        .created
+        .clone()
+        .or_else(|| provider.record.created.clone());
+    let kind = file.kind.clone().unwrap_or_else(|| name_text.clone());
+    let collection = Collection {
+        id: format!("{}:{name_text}", definition.name),
+        name: name_text.clone(),
+        title: file.title.clone(),
+        fields: Vec::new(),
+        events: file
+            .events
+            .as_ref()
+            .map(|events| compile_events(definition, provider, file, events, at)),
+        parent: file
+            .parent
+            .as_ref()
+            .map(|parent| compile_parent(parent, above, at)),
+        relist: file
+            .relist
+            .as_ref()
+            .map(|relist| compile_relist(relist, file, provider, at)),
+        immutable: file.immutable,
+        list: list(&file.list, provider, created.as_ref()),
+        get: file.get.as_ref().map(|get| get.get_ref().clone()),
+        id_path: file
+            .id
+            .clone()
+            .unwrap_or_else(|| provider.record.id.clone()),
+        deleted: provider.record.deleted.clone(),
+        updated: file.updated.clone(),
+        version: file.version.clone(),
+        nested: nested(file, provider, at),
+        volatile: volatile(file, at),
+        kind: provider.record.kind.clone().map(|path| (path, kind)),
+        created,
+    };
+    if !collection.realtime() && collection.relist.is_none() {
+        at.problem(
+            name,
+            "nothing tells of its changes: it needs events, a parent's touched_by, or relist",
+        );
+    }
+    collection
+}
+
+fn compile_events(
+    definition: &Definition,
+    provider: &ProviderFile,
+    file: &CollectionFile,
+    events: &EventsFile,
+    at: &mut Checker<'_>,
+) -> Events {
+    let name = events.feed.get_ref();
+    if definition.feed(name).is_none() {
+        at.problem(&events.feed, format!("there is no feed {name}"));
+    }
+    if file.get.is_none() && !events.whole {
+        at.problem(
+            &events.feed,
+            "a collection with events needs get: some events' objects cannot be used as they are",
+        );
+    }
+    let feed = provider
+        .feeds
+        .iter()
+        .find(|(feed, _)| feed.get_ref() == name);
+    let usual = || {
+        feed.map(|(_, feed)| feed.deleted.clone())
+            .unwrap_or_default()
+    };
+    Events {
+        feed: name.clone(),
+        kinds: events.kinds.clone(),
+        except: events.except.clone(),
+        deleted: events.deleted.clone().unwrap_or_else(usual),
+        refetch: events.refetch.clone().into_iter().collect(),
+        whole: events.whole,
+    }
+}
+
+fn compile_parent(parent: &ParentFile, above: &[Collection], at: &mut Checker<'_>) -> Parent {
+    let name = parent.collection.get_ref();
+    let found = above.iter().find(|collection| collection.name == *name);
+    if found.is_none() {
+        at.problem(
+            &parent.collection,
+            format!("no collection {name} is declared before this one"),
+        );
+    }
+    let has_events = found.is_none_or(|found| found.events.is_some());
+    if let Some(touched_by) = parent.touched_by.as_ref().filter(|_| !has_events) {
+        at.problem(touched_by, format!("the parent {name} has no events"));
+    }
+    Parent {
+        collection: name.clone(),
+        id_path: parent.id.clone(),
+        touched_by: parent
+            .touched_by
+            .as_ref()
+            .map(|patterns| patterns.get_ref().clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn compile_relist(
+    relist: &RelistFile,
+    file: &CollectionFile,
+    provider: &ProviderFile,
+    at: &mut Checker<'_>,
+) -> Relist {
+    let created = file.created.as_ref().or(provider.record.created.as_ref());
+    let filters = created.is_some_and(|created| created.from.is_some());
+    if let Some(window) = relist.window.as_ref().filter(|_| !filters) {
+        at.problem(
+            window,
+            "the list cannot be limited by creation time: `created` has no `from`",
+        );
+    }
+    Relist {
+        every: relist.every.0,
+        window: relist.window.as_ref().map(|window| window.get_ref().0),
+    }
+}
+
+fn nested(file: &CollectionFile, provider: &ProviderFile, at: &mut Checker<'_>) -> Vec<Nested> {
+    let mut nested = Vec::new();
+    for (path, template) in &file.nested {
+        at.path(template, &["id"]);
+        let path = path.clone();
+        nested.push(Nested {
+            path,
+            list: list(template, provider, None),
+        });
+    }
+    nested
+}
+
+fn volatile(file: &CollectionFile, at: &mut Checker<'_>) -> Vec<Path> {
+    let Some(paths) = &file.volatile else {
+        return Vec::new();
+    };
+    if paths.get_ref().len() > MAX_VOLATILE {
+        at.problem(paths, format!("at most {MAX_VOLATILE} paths"));
+    }
+    paths.get_ref().iter().map(|path| path.0.clone()).collect()
+}

@@ -1,0 +1,282 @@
+//! The shape of a definition's files. An unknown key, a missing one and a wrong type are mistakes.
+//!
+//! What can only be judged with other parts at hand keeps its place in the file ([`Spanned`]) for
+//! [`super::compile`]. `docs/adding-a-provider.md` explains every key to those who write definitions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::syntax::{Pattern, Span, Status, Template, Wildcard};
+use crate::json::Path;
+
+/// `provider.toml`: what all collections share.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProviderFile {
+    pub(super) title: String,
+    pub(super) docs: Option<String>,
+    pub(super) base: Spanned<Template>,
+    pub(super) version: Option<String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Spanned<Template>>,
+    pub(super) credentials: BTreeMap<Spanned<String>, CredentialFile>,
+    #[serde(default)]
+    pub(super) check: Vec<CheckFile>,
+    pub(super) limits: LimitsFile,
+    pub(super) errors: Arc<ErrorsFile>,
+    pub(super) page: PageFile,
+    pub(super) record: RecordFile,
+    #[serde(default)]
+    pub(super) feeds: BTreeMap<Spanned<String>, FeedFile>,
+}
+
+/// A table of `collections.toml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CollectionFile {
+    pub(super) title: String,
+    pub(super) list: Spanned<Template>,
+    pub(super) get: Option<Spanned<Template>>,
+    pub(super) id: Option<Path>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    pub(super) created: Option<TimeFile>,
+    pub(super) updated: Option<TimeFile>,
+    pub(super) version: Option<VersionFile>,
+    pub(super) events: Option<EventsFile>,
+    pub(super) parent: Option<ParentFile>,
+    pub(super) relist: Option<RelistFile>,
+    #[serde(default)]
+    pub(super) nested: BTreeMap<Path, Spanned<Template>>,
+    pub(super) volatile: Option<Spanned<Vec<Wildcard>>>,
+    #[serde(default)]
+    pub(super) immutable: bool,
+}
+
+/// `fields.toml`: for each collection its fields and their types.
+pub(super) type FieldsFile = BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, FieldKind>>;
+
+/// The type of a field.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldKind {
+    /// Text.
+    Text,
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A point in time, in whatever form the provider writes it.
+    Time,
+    /// A JSON object.
+    Object,
+    /// A JSON array.
+    Array,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialFile {
+    pub(super) title: String,
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
+    pub(super) auth: Spanned<AuthFile>,
+    pub(super) fields: BTreeMap<Spanned<String>, CredentialFieldFile>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AuthFile {
+    Bearer(String),
+    Header { name: String, value: Template },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CredentialFieldFile {
+    pub(super) title: String,
+    #[serde(default)]
+    pub(super) secret: bool,
+    #[serde(default)]
+    pub(super) optional: bool,
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckFile {
+    pub(super) get: Spanned<Template>,
+    pub(super) account: Option<Path>,
+    pub(super) livemode: Option<Path>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsFile {
+    pub(super) requests: Spanned<u32>,
+    pub(super) per: Span,
+    pub(super) concurrent: Spanned<u32>,
+}
+
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ErrorsFile {
+    pub(super) code: Vec<Path>,
+    pub(super) message: Vec<Path>,
+    pub(super) param: Option<Path>,
+    pub(super) request_id: Option<String>,
+    pub(super) decide: Option<String>,
+    pub(super) after: Option<String>,
+    #[serde(default)]
+    pub(super) throttled: Vec<Sign>,
+    #[serde(default)]
+    pub(super) reauthorize: Vec<Sign>,
+    #[serde(default)]
+    pub(super) forbidden: Vec<Sign>,
+    #[serde(default)]
+    pub(super) gone: Vec<Sign>,
+    #[serde(default)]
+    pub(super) unknown_cursor: Vec<Sign>,
+    #[serde(default)]
+    pub(super) retry: Vec<Sign>,
+}
+
+/// What an answer is recognised by: all that is given must be so.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sign {
+    pub(super) status: Option<Status>,
+    pub(super) code: Option<String>,
+    pub(super) param: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageFile {
+    pub(super) records: Path,
+    pub(super) order: Order,
+    pub(super) size: Option<Spanned<SizeFile>>,
+    pub(super) next: PageNext,
+}
+
+/// The order in which a list answers.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The newest record comes first.
+    NewestFirst,
+    /// The oldest record comes first.
+    OldestFirst,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SizeFile {
+    pub(super) send: String,
+    pub(super) max: u32,
+}
+
+/// How the next page is asked for.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum PageNext {
+    /// By the id of the last record, while a flag in the answer says that there is more.
+    AfterLast {
+        send: String,
+        take: Path,
+        more: Path,
+    },
+    /// By a token of the answer; the last page has none.
+    Token { send: String, take: Path },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RecordFile {
+    pub(super) id: Path,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Path>,
+    pub(super) deleted: Option<Path>,
+    pub(super) created: Option<TimeFile>,
+}
+
+/// A time of a record, and the parameters that filter a list by it.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeFile {
+    pub(super) take: Path,
+    pub(super) format: TimeFormat,
+    pub(super) from: Option<String>,
+    pub(super) until: Option<String>,
+}
+
+/// How a provider writes an instant.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeFormat {
+    /// Seconds since the epoch.
+    Unix,
+    /// Milliseconds since the epoch.
+    UnixMs,
+    /// RFC 3339 text.
+    Rfc3339,
+}
+
+#[derive(Deserialize, Clone, Debug)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum VersionFile {
+    Number(Path),
+    Time { take: Path, format: TimeFormat },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeedFile {
+    pub(super) list: Spanned<Template>,
+    pub(super) id: Path,
+    #[serde(rename = "type")]
+    pub(super) kind: Path,
+    pub(super) object: Path,
+    pub(super) version: Option<Path>,
+    pub(super) at: TimeFile,
+    pub(super) overlap: Span,
+    pub(super) retention: Span,
+    #[serde(default)]
+    pub(super) deleted: Vec<Pattern>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventsFile {
+    pub(super) feed: Spanned<String>,
+    #[serde(rename = "types")]
+    pub(super) kinds: Vec<Pattern>,
+    #[serde(default)]
+    pub(super) except: Vec<Pattern>,
+    pub(super) deleted: Option<Vec<Pattern>>,
+    #[serde(default)]
+    pub(super) refetch: BTreeMap<Pattern, Path>,
+    #[serde(default)]
+    pub(super) whole: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ParentFile {
+    pub(super) collection: Spanned<String>,
+    pub(super) id: Path,
+    pub(super) touched_by: Option<Spanned<Vec<Pattern>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RelistFile {
+    pub(super) every: Span,
+    pub(super) window: Option<Spanned<Span>>,
+}

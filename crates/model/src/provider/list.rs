@@ -1,0 +1,236 @@
+//! Lists that come in pages: what to ask for, and what the answer holds.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::format::{Order, PageNext, SizeFile, TimeFile};
+use super::request::{Request, encode};
+use super::syntax::Template;
+use crate::Timestamp;
+use crate::json::{self, Path};
+
+/// What part of a list to ask for.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Listing<'a> {
+    /// The parent's id, for a collection that is listed under a parent.
+    pub parent: Option<&'a str>,
+    /// Only records created then or later, where the list can filter so.
+    pub created_from: Option<Timestamp>,
+    /// Where the page before ended; `None` for the first page.
+    pub cursor: Option<&'a PageCursor>,
+    /// How many records to ask for; `None` for as many as a page may have.
+    pub page_size: Option<u32>,
+}
+
+/// Where a page ended. It is stored with the page's records and names nothing that it depends on:
+/// when the record it points at was deleted meanwhile, [`super::Collection::resume`] goes on by time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageCursor {
+    /// After the record with this id.
+    After {
+        /// The id of the page's last record.
+        id: String,
+        /// When that record was created.
+        created: Option<Timestamp>,
+    },
+    /// At the records created at this time, and on in the list's order.
+    At {
+        /// The creation time to begin with.
+        created: Timestamp,
+    },
+    /// At the page that the provider gave a token for.
+    Token {
+        /// The token.
+        token: String,
+    },
+}
+
+/// An answer does not have the shape that the definition declares. Nothing of it may be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PageError {
+    /// It is not JSON, or cut off.
+    #[error("the answer is not JSON")]
+    NotJson(#[from] json::Invalid),
+    /// There is no list of records.
+    #[error("the answer has no list at {path}")]
+    NoRecords {
+        /// Where it should be.
+        path: Path,
+    },
+    /// There is no telling whether more pages follow.
+    #[error("the answer does not say at {path} whether there is more")]
+    NoMore {
+        /// Where it should say.
+        path: Path,
+    },
+    /// More pages follow, but there is no record to go on from.
+    #[error("there is more after a page without records to go on from")]
+    Stuck,
+    /// A record or event lacks what it cannot do without.
+    #[error("item {index} of the answer has nothing usable at {path}")]
+    Lacks {
+        /// Which one, counted from 0.
+        index: usize,
+        /// What it lacks.
+        path: Path,
+    },
+}
+
+/// A list: its address and how it is paged.
+#[derive(Clone, Debug)]
+pub(super) struct List {
+    pub(super) template: Template,
+    pub(super) records: Path,
+    pub(super) order: Order,
+    pub(super) size: Option<SizeFile>,
+    pub(super) next: PageNext,
+    pub(super) created: Option<TimeFile>,
+}
+
+/// The records of one answer.
+pub(super) struct Records {
+    /// Each record, compact. They share one allocation with the whole page.
+    pub(super) items: Vec<Bytes>,
+    pub(super) next: Option<PageCursor>,
+    pub(super) repaired: usize,
+}
+
+impl List {
+    /// The request for one page. `value` is what the template's variable stands for.
+    pub(super) fn request(&self, value: &str, listing: &Listing<'_>) -> Request {
+        let mut request = Request::get(fill(&self.template, value));
+        if let Some(size) = &self.size {
+            let count = listing
+                .page_size
+                .map_or(size.max, |wanted| wanted.clamp(1, size.max));
+            request.push(&size.send, &count.to_string());
+        }
+        if let (Some(from), Some(created)) = (listing.created_from, &self.created) {
+            push_time(&mut request, created.from.as_deref(), created, from);
+        }
+        match (listing.cursor, &self.next) {
+            (Some(PageCursor::After { id, .. }), PageNext::AfterLast { send, .. }) => {
+                request.push(send, id)
+            }
+            (Some(PageCursor::Token { token }), PageNext::Token { send, .. }) => {
+                request.push(send, token)
+            }
+            (Some(PageCursor::At { created: at }), _) => {
+                if let Some(created) = &self.created {
+                    push_time(&mut request, self.onwards(), created, *at);
+                }
+            }
+            // The first page; or a cursor of another paging, from before the definition changed.
+            _ => {}
+        }
+        request
+    }
+
+    /// Where to go on when the provider no longer knows a cursor; `None` when the list cannot be
+    /// entered by time and has to be begun anew.
+    pub(super) fn resume(&self, cursor: &PageCursor) -> Option<PageCursor> {
+        self.onwards()?;
+        match cursor {
+            PageCursor::After { created, .. } => created.map(|created| PageCursor::At { created }),
+            PageCursor::At { .. } | PageCursor::Token { .. } => None,
+        }
+    }
+
+    /// Takes an answer apart.
+    pub(super) fn parse(&self, body: &[u8]) -> Result<Records, PageError> {
+        let (page, repaired) = clean(body)?;
+        let list = json::get(&page, &self.records).filter(|list| list.first() == Some(&b'['));
+        let list = list.ok_or_else(|| PageError::NoRecords {
+            path: self.records.clone(),
+        })?;
+        let items: Vec<Bytes> = json::elements(list)
+            .map(|item| page.slice_ref(item))
+            .collect();
+        let next = self.next_page(&page, items.last().map(AsRef::as_ref))?;
+        Ok(Records {
+            items,
+            next,
+            repaired,
+        })
+    }
+
+    /// Whether a list inside a record is cut short, and if so, after which element.
+    pub(super) fn cut(&self, list: &[u8]) -> Option<Option<PageCursor>> {
+        let last =
+            json::get(list, &self.records).and_then(|records| json::elements(records).last());
+        match self.next_page(list, last) {
+            Ok(next) => next.map(Some),
+            // More, but after nothing: from the beginning.
+            Err(PageError::Stuck) => Some(None),
+            // A list that does not say is whole.
+            Err(_) => None,
+        }
+    }
+
+    /// A record in which the list at `path` says that it is whole.
+    pub(super) fn end(&self, record: &[u8], path: &Path) -> Option<Vec<u8>> {
+        match &self.next {
+            PageNext::AfterLast { more, .. } => json::replace(record, &path.join(more), b"false"),
+            PageNext::Token { take, .. } => Some(json::remove(record, &[path.join(take)])),
+        }
+    }
+
+    /// The parameter that takes all records from a time on, in the list's order.
+    fn onwards(&self) -> Option<&str> {
+        let created = self.created.as_ref()?;
+        match self.order {
+            Order::NewestFirst => created.until.as_deref(),
+            Order::OldestFirst => created.from.as_deref(),
+        }
+    }
+
+    fn next_page(&self, page: &[u8], last: Option<&[u8]>) -> Result<Option<PageCursor>, PageError> {
+        match &self.next {
+            PageNext::AfterLast { take, more, .. } => {
+                match json::get(page, more) {
+                    Some(b"false") => return Ok(None),
+                    Some(b"true") => {}
+                    _ => return Err(PageError::NoMore { path: more.clone() }),
+                }
+                let last = last.ok_or(PageError::Stuck)?;
+                let id = json::text(last, take).ok_or(PageError::Stuck)?.into_owned();
+                let created = self.created.as_ref().and_then(|created| created.read(last));
+                Ok(Some(PageCursor::After { id, created }))
+            }
+            PageNext::Token { take, .. } => {
+                let token = json::text(page, take).filter(|token| !token.is_empty());
+                Ok(token.map(|token| PageCursor::Token {
+                    token: token.into_owned(),
+                }))
+            }
+        }
+    }
+}
+
+/// A template's path with one value for its variable, which cannot leave its segment.
+pub(super) fn fill(template: &Template, value: &str) -> String {
+    template.fill(|_| Some(encode(value))).unwrap_or_default()
+}
+
+/// The compact form of an answer, and how many invalid UTF-8 sequences had to be replaced by U+FFFD:
+/// one bad byte in one record must not stop a whole collection.
+pub(super) fn clean(body: &[u8]) -> Result<(Bytes, usize), PageError> {
+    let mut out = Vec::new();
+    if std::str::from_utf8(body).is_ok() {
+        json::compact(body, &mut out)?;
+        return Ok((Bytes::from(out), 0));
+    }
+    let repaired = body
+        .utf8_chunks()
+        .filter(|chunk| !chunk.invalid().is_empty())
+        .count();
+    json::compact(String::from_utf8_lossy(body).as_bytes(), &mut out)?;
+    Ok((Bytes::from(out), repaired))
+}
+
+fn push_time(request: &mut Request, name: Option<&str>, time: &TimeFile, at: Timestamp) {
+    if let Some(name) = name {
+        request.push(name, &time.format.write(at));
+    }
+}

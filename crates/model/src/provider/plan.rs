@@ -1,0 +1,111 @@
+//! The request plan: what a definition will ask the provider for, in words.
+
+use std::fmt::Display;
+
+use super::Definition;
+use super::collection::Collection;
+use super::format::Order;
+use super::list::{Listing, PageCursor};
+use crate::Timestamp;
+
+impl Definition {
+    /// The plan, line by line: the limits, the checks, the feeds, then each collection.
+    pub fn plan(&self) -> Vec<String> {
+        let limits = &self.limits;
+        let (requests, concurrent) = (limits.requests, limits.concurrent);
+        let mut lines = vec![format!("{} ({}) at {}", self.title, self.name, self.base)];
+        lines.push(format!(
+            "  at most {requests} requests per {:?}, {concurrent} at once",
+            limits.per
+        ));
+        lines.extend(
+            self.checks
+                .iter()
+                .map(|check| format!("  check   {}", check.request)),
+        );
+        for feed in &self.feeds {
+            let request = feed.list(Timestamp::from_seconds(0) + feed.overlap, None);
+            lines.push(format!("  feed    {}: {request}", feed.name));
+            lines.push(format!(
+                "          kept {:?}, overlap {:?}",
+                feed.retention, feed.overlap
+            ));
+        }
+        for collection in &self.collections {
+            lines.push(String::new());
+            lines.extend(self.collection_plan(collection));
+        }
+        lines
+    }
+
+    fn collection_plan(&self, collection: &Collection) -> Vec<String> {
+        let mut lines = vec![format!("{} ({})", collection.id, collection.title)];
+        let listing = Listing {
+            parent: collection.parent.as_ref().map(|_| "PARENT"),
+            ..Listing::default()
+        };
+        let order = match collection.list.order {
+            Order::NewestFirst => "newest first",
+            Order::OldestFirst => "oldest first",
+        };
+        lines.push(format!("  list    {}, {order}", collection.list(&listing)));
+        if let Some(parent) = &collection.parent {
+            lines.push(format!("          once for each {}", parent.collection));
+            if !parent.touched_by.is_empty() {
+                lines.push(format!(
+                    "          again after {}",
+                    joined(&parent.touched_by)
+                ));
+            }
+        }
+        if !collection.filters_created() {
+            lines.push("          cannot be limited by creation time".to_owned());
+        }
+        let cursor = PageCursor::After {
+            id: "LAST".to_owned(),
+            created: Some(Timestamp::from_seconds(0)),
+        };
+        if collection.resume(&cursor).is_none() {
+            lines.push("          begins anew when a page cursor is lost".to_owned());
+        }
+        lines.extend(collection.get("ID").map(|get| format!("  get     {get}")));
+        for nested in &collection.nested {
+            lines.push(format!(
+                "  nested  {} from GET {}",
+                nested.path, nested.list.template
+            ));
+        }
+        lines.push(changes(collection));
+        lines
+    }
+}
+
+fn changes(collection: &Collection) -> String {
+    if let Some(events) = &collection.events {
+        let kinds = joined(&events.kinds);
+        let mut line = format!("  changes {} events of {kinds}", events.feed);
+        if !events.except.is_empty() {
+            line.push_str(&format!(" except {}", joined(&events.except)));
+        }
+        if !events.refetch.is_empty() {
+            let touching: Vec<_> = events.refetch.iter().map(|(pattern, _)| pattern).collect();
+            line.push_str(&format!("; read again after {}", joined(&touching)));
+        }
+        return line;
+    }
+    match &collection.relist {
+        Some(relist) => match relist.window {
+            Some(window) => format!(
+                "  changes list the last {window:?} again every {:?}",
+                relist.every
+            ),
+            None => format!("  changes list all again every {:?}", relist.every),
+        },
+        None => "  changes with its parent".to_owned(),
+    }
+}
+
+fn joined<T: Display>(items: &[T]) -> String {
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}

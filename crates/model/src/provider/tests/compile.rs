@@ -1,0 +1,281 @@
+//! Every mistake names its file, line and key.
+
+use super::*;
+
+/// Compiles Stripe's files with one text replaced in one of them; answers the problems as lines.
+fn broken(file: &str, from: &str, to: &str) -> Vec<String> {
+    let texts = FILES.map(|(name, text)| {
+        if name == file {
+            assert!(text.contains(from), "{from}");
+            (name, text.replacen(from, to, 1))
+        } else {
+            (name, text.to_owned())
+        }
+    });
+    let files: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
+    let problems = Definition::compile("stripe", &files).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn line_of(file: &str, text: &str) -> usize {
+    let (_, whole) = FILES.into_iter().find(|(name, _)| *name == file).unwrap();
+    whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn stripe_compiles() {
+    let stripe = stripe();
+    let names: Vec<&str> = stripe
+        .collections
+        .iter()
+        .map(|collection| collection.name.as_str())
+        .collect();
+    assert_eq!(names[0], "customer");
+    assert_eq!(names.len(), 11);
+    assert_eq!(stripe.collection("stripe:invoice").unwrap().name, "invoice");
+    let quiet: Vec<&str> = stripe
+        .collections
+        .iter()
+        .filter(|c| !c.realtime())
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(quiet, ["balance_transaction"]);
+    assert_eq!(stripe.limits.requests, 25);
+}
+
+#[test]
+fn shape_mistakes_have_a_place() {
+    for (file, from, to, key, message) in [
+        (
+            "collections.toml",
+            "list = \"/products\"",
+            "lisst = \"/products\"",
+            "product.lisst",
+            "unknown field",
+        ),
+        (
+            "collections.toml",
+            "list = \"/products\"",
+            "list = 5",
+            "product.list",
+            "invalid type",
+        ),
+        (
+            "collections.toml",
+            "list = \"/products\"",
+            "",
+            "product",
+            "missing field `list`",
+        ),
+        (
+            "collections.toml",
+            "\"/products/{id}\"",
+            "\"/products/{id\"",
+            "product.get",
+            "`{` without a `}`",
+        ),
+        (
+            "collections.toml",
+            "take = \"updated\"",
+            "take = \"a..b\"",
+            "product.updated.take",
+            "dotted path",
+        ),
+        (
+            "collections.toml",
+            "every = \"1h\"",
+            "every = \"1 hour\"",
+            "balance_transaction.relist.every",
+            "span",
+        ),
+        (
+            "collections.toml",
+            "[\"product.*\"]",
+            "[\"product*\"]",
+            "product.events.types",
+            "event pattern",
+        ),
+        (
+            "collections.toml",
+            "title = \"Products\"",
+            "title = \"Products",
+            "product.title",
+            "string",
+        ),
+        (
+            "provider.toml",
+            "per = \"1s\"",
+            "per = \"0s\"",
+            "limits.per",
+            "span",
+        ),
+        (
+            "provider.toml",
+            "order = \"newest_first\"",
+            "order = \"any\"",
+            "page.order",
+            "unknown variant",
+        ),
+        (
+            "provider.toml",
+            "status = \"429\"",
+            "status = \"42\"",
+            "errors.throttled.status",
+            "status",
+        ),
+        (
+            "provider.toml",
+            "records = \"data\"",
+            "records = \"data.*\"",
+            "page.records",
+            "no `*`",
+        ),
+    ] {
+        let problems = broken(file, from, to);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let line = if to.is_empty() {
+            line_of(file, "[product]")
+        } else {
+            line_of(file, from)
+        };
+        let place = format!("{file}:{line}: {key}: ");
+        let rest = problems[0].strip_prefix(&place);
+        assert!(
+            rest.is_some_and(|rest| rest.contains(message)),
+            "{place}{message} in {problems:?}"
+        );
+    }
+}
+
+#[test]
+fn references_are_checked() {
+    for (file, from, to, key, message) in [
+        (
+            "collections.toml",
+            "feed = \"events\", types = [\"price.*\"]",
+            "feed = \"evens\", types = []",
+            "price.events.feed",
+            "no feed evens",
+        ),
+        (
+            "collections.toml",
+            "collection = \"subscription\"",
+            "collection = \"invoice\"",
+            "subscription_item.parent.collection",
+            "no collection invoice",
+        ),
+        (
+            "collections.toml",
+            "\"/prices/{id}\"",
+            "\"/prices/{parent}\"",
+            "price.get",
+            "no variable {parent}",
+        ),
+        (
+            "collections.toml",
+            "list = \"/prices\"",
+            "list = \"prices\"",
+            "price.list",
+            "begins with `/`",
+        ),
+        (
+            "collections.toml",
+            "relist = { every = \"1h\", window = \"30d\" }",
+            "",
+            "balance_transaction",
+            "nothing tells of its changes",
+        ),
+        (
+            "collections.toml",
+            "lines = \"/invoices/{id}/lines\"",
+            "lines = \"/invoices/lines\"",
+            "invoice.nested.lines",
+            "{id} is missing",
+        ),
+        (
+            "provider.toml",
+            "\"{account?}\"",
+            "\"{account}\"",
+            "headers.Stripe-Account",
+            "not every credential",
+        ),
+        (
+            "provider.toml",
+            "\"{account?}\"",
+            "\"{acount?}\"",
+            "headers.Stripe-Account",
+            "no credential",
+        ),
+        (
+            "provider.toml",
+            "bearer = \"secret\"",
+            "bearer = \"key\"",
+            "credentials.stripe_key.auth",
+            "no field key",
+        ),
+        (
+            "provider.toml",
+            "requests = 25",
+            "requests = 0",
+            "limits.requests",
+            "at least 1",
+        ),
+    ] {
+        let problems = broken(file, from, to);
+        let line = if to.is_empty() {
+            line_of(file, "[balance_transaction]")
+        } else {
+            line_of(file, from)
+        };
+        let place = format!("{file}:{line}: {key}: ");
+        let found = problems.iter().any(|problem| {
+            problem
+                .strip_prefix(&place)
+                .is_some_and(|rest| rest.contains(message))
+        });
+        assert!(found, "{place}{message} in {problems:?}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let problems = broken(
+        "collections.toml",
+        "get = \"/products/{id}\"",
+        "get = \"products\"",
+    );
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    let both = [
+        ("provider.toml", "title = 1"),
+        ("collections.toml", "[a]\nb = 1"),
+    ];
+    assert_eq!(Definition::compile("x", &both).unwrap_err().len(), 2);
+    let strange = [FILES[0], FILES[1], ("extra.toml", "")];
+    assert_eq!(
+        Definition::compile("stripe", &strange).unwrap_err()[0].file,
+        "extra.toml"
+    );
+    let problems = Definition::compile("stripe", &FILES[..1]).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "collections.toml:1: the file is missing"
+    );
+    assert_eq!(Definition::compile("Stripe!", &FILES).unwrap_err().len(), 1);
+}
+
+#[test]
+fn fields_are_declared_for_known_collections() {
+    let fields = "[customer]\nid = \"text\"\ncreated = \"time\"\n";
+    let with = |text| Definition::compile("stripe", &[FILES[0], FILES[1], ("fields.toml", text)]);
+    let customer = &with(fields).unwrap().collections[0];
+    assert_eq!(customer.fields.len(), 2);
+    assert!(customer.fields[0].primary_key && !customer.fields[1].primary_key);
+    let problems = with("[custommer]\nid = \"text\"\n").unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        "fields.toml:1: custommer: there is no such collection"
+    );
+}

@@ -1,0 +1,203 @@
+//! The exact requests.
+
+use super::*;
+use crate::Timestamp;
+
+fn list(name: &str, listing: &Listing<'_>) -> String {
+    stripe()
+        .collection(name)
+        .unwrap()
+        .list(listing)
+        .path_and_query
+}
+
+#[test]
+fn first_pages() {
+    assert_eq!(
+        list("customer", &Listing::default()),
+        "/customers?limit=100"
+    );
+    assert_eq!(
+        list("subscription", &Listing::default()),
+        "/subscriptions?status=all&limit=100"
+    );
+    let from = Some(Timestamp::from_seconds(1_700_000_000));
+    let since = Listing {
+        created_from: from,
+        page_size: Some(7),
+        ..Listing::default()
+    };
+    assert_eq!(
+        list("charge", &since),
+        "/charges?limit=7&created%5Bgte%5D=1700000000"
+    );
+    let items = Listing {
+        parent: Some("sub/1"),
+        created_from: from,
+        ..Listing::default()
+    };
+    assert_eq!(
+        list("subscription_item", &items),
+        "/subscription_items?subscription=sub%2F1&limit=100"
+    );
+    let sizes = [(0, 1), (1_000, 100)];
+    for (wanted, sent) in sizes {
+        let listing = Listing {
+            page_size: Some(wanted),
+            ..Listing::default()
+        };
+        assert_eq!(list("price", &listing), format!("/prices?limit={sent}"));
+    }
+}
+
+#[test]
+fn following_pages_and_a_lost_cursor() {
+    let stripe = stripe();
+    let charges = stripe.collection("charge").unwrap();
+    let cursor = PageCursor::After {
+        id: "ch_9".to_owned(),
+        created: Some(Timestamp::from_seconds(50)),
+    };
+    let at = |cursor: &PageCursor| {
+        let listing = Listing {
+            cursor: Some(cursor),
+            created_from: Some(Timestamp::from_seconds(10)),
+            ..Listing::default()
+        };
+        charges.list(&listing).path_and_query
+    };
+    assert_eq!(
+        at(&cursor),
+        "/charges?limit=100&created%5Bgte%5D=10&starting_after=ch_9"
+    );
+    let resumed = charges.resume(&cursor).unwrap();
+    assert_eq!(
+        at(&resumed),
+        "/charges?limit=100&created%5Bgte%5D=10&created%5Blte%5D=50"
+    );
+    assert_eq!(charges.resume(&resumed), None);
+    // Its list takes no creation time: begin anew.
+    assert_eq!(
+        stripe
+            .collection("subscription_item")
+            .unwrap()
+            .resume(&cursor),
+        None
+    );
+    let blind = PageCursor::After {
+        id: "ch_9".to_owned(),
+        created: None,
+    };
+    assert_eq!(charges.resume(&blind), None);
+}
+
+#[test]
+fn cursors_are_stored_and_read_back() {
+    let cursor = PageCursor::After {
+        id: "ch_9".to_owned(),
+        created: Some(Timestamp::from_seconds(0)),
+    };
+    let stored = serde_json::to_string(&cursor).unwrap();
+    assert_eq!(
+        stored,
+        r#"{"after":{"id":"ch_9","created":"1970-01-01T00:00:00.000000Z"}}"#
+    );
+    assert_eq!(serde_json::from_str::<PageCursor>(&stored).unwrap(), cursor);
+}
+
+#[test]
+fn points_and_feeds() {
+    let stripe = stripe();
+    let get = stripe
+        .collection("customer")
+        .unwrap()
+        .get("cus_1?x")
+        .unwrap();
+    assert_eq!(get.to_string(), "GET /customers/cus_1%3Fx");
+    let feed = stripe.feed("events").unwrap();
+    let since = Timestamp::from_seconds(1_000);
+    assert_eq!(
+        feed.list(since, None).path_and_query,
+        "/events?limit=100&created%5Bgte%5D=700"
+    );
+    assert!(!feed.has_gap(since, since + Duration::from_secs(30 * 86_400)));
+    assert!(feed.has_gap(since, since + Duration::from_secs(30 * 86_400 + 1)));
+    let checks: Vec<String> = stripe
+        .checks
+        .iter()
+        .map(|check| check.request.to_string())
+        .collect();
+    assert_eq!(checks, ["GET /account", "GET /balance"]);
+}
+
+#[test]
+fn headers_follow_from_the_credential() {
+    let stripe = stripe();
+    let headers = |kind: &str, given: &[(&str, &str)]| {
+        let read = stripe.credential(kind).unwrap().read(&fields(given))?;
+        let headers = stripe.headers(kind, &read)?;
+        Ok(headers
+            .into_iter()
+            .map(|header| format!("{}: {}", header.name, header.value))
+            .collect::<Vec<_>>())
+    };
+    assert_eq!(
+        headers("stripe_key", &[("secret_key", "sk_1")]),
+        Ok(vec![
+            "Authorization: Bearer sk_1".to_owned(),
+            "Stripe-Version: 2026-10-28.endive".to_owned()
+        ])
+    );
+    assert_eq!(
+        headers(
+            "stripe_oauth2",
+            &[("secret", "sk_1"), ("account", "acct_1")]
+        )
+        .unwrap()[1],
+        "Stripe-Account: acct_1"
+    );
+    assert_eq!(
+        headers("stripe_key", &[("secret", "")]),
+        Err(BadCredential::Missing("secret".to_owned()))
+    );
+    assert_eq!(
+        headers("stripe_key", &[("key", "x")]),
+        Err(BadCredential::UnknownField("key".to_owned()))
+    );
+    let twice = [("secret", "a"), ("secret_key", "b")];
+    assert_eq!(
+        headers("stripe_key", &twice),
+        Err(BadCredential::Twice("secret".to_owned()))
+    );
+    let split = [("secret", "a\r\nX-Evil: 1")];
+    assert_eq!(
+        headers("stripe_key", &split),
+        Err(BadCredential::NotAHeader("Authorization".to_owned()))
+    );
+    assert!(stripe.headers("nope", &fields(&[])).is_err());
+    let header = Header {
+        name: "Authorization".to_owned(),
+        value: "Bearer sk_1".to_owned(),
+    };
+    assert!(!format!("{header:?}").contains("sk_1"));
+    assert_eq!(
+        stripe.base(&fields(&[])).unwrap(),
+        "https://api.stripe.com/v1"
+    );
+}
+
+#[test]
+fn the_plan_names_every_request() {
+    let plan = stripe().plan().join("\n");
+    for expected in [
+        "Stripe (stripe) at https://api.stripe.com/v1",
+        "GET /subscription_items?subscription=PARENT&limit=100, newest first",
+        "once for each subscription",
+        "cannot be limited by creation time",
+        "lines from GET /invoices/{id}/lines",
+        "events events of invoice.* except invoice.upcoming",
+        "list the last 2592000s again every 3600s",
+    ] {
+        assert!(plan.contains(expected), "{expected} in\n{plan}");
+    }
+}

@@ -1,0 +1,492 @@
+//! `/v1/http-consumers` (the collection path also as `/v1/consumers`).
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use headrace_engine::{ConsumerView, Stored};
+use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata};
+use headrace_model::filter::Filter;
+use headrace_model::time::parse_span;
+use headrace_model::{StreamId, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::auth::{CanAdmin, CanRead, reaches_consumer};
+use super::error::ApiError;
+use super::extract::{Body, NamePath, Query};
+use super::list::{List, OneOrMany, Part, contains, metadata_filter};
+use super::messages::reach;
+use super::{App, Errors};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create_consumer, list_consumers))
+        .routes(routes!(get_consumer, update_consumer, delete_consumer))
+        .routes(routes!(reset_consumer))
+        .routes(routes!(pause_consumer))
+        .routes(routes!(resume_consumer))
+}
+
+/// A new consumer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConsumerIn {
+    /// The stream, by id or slug; may be left out when there is exactly one.
+    stream_id: Option<String>,
+    /// A name for people.
+    name: Option<String>,
+    /// An address besides the id; unique.
+    slug: Option<String>,
+    /// Where it starts: `all` (unless given), `new`, `last`, a span such as `1h`, `{"from_idx": n}` or
+    /// `{"from_time": t}`.
+    deliver_policy: Option<PolicyIn>,
+    /// How long a worker has for a message, in milliseconds; 60000 unless given.
+    ack_wait_ms: Option<u64>,
+    /// The same in seconds.
+    ack_wait: Option<u64>,
+    /// Deliveries of a version in all before it goes to the dead letters; -1 (unless given): no maximum.
+    max_deliver: Option<i64>,
+    /// Messages outstanding at once, 1 to 20000; 1000 unless given.
+    max_ack_pending: Option<u32>,
+    /// Long polls at once; 100 unless given.
+    max_waiting: Option<u32>,
+    /// What it is given; everything unless given.
+    filters: Option<FiltersIn>,
+    /// The user's own.
+    #[schema(value_type = Object)]
+    metadata: Option<Metadata>,
+}
+
+/// Changes of a consumer; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ConsumerPatch {
+    /// A name for people.
+    #[serde(default, deserialize_with = "super::patch::deserialize")]
+    name: Option<Option<String>>,
+    /// An address besides the id.
+    #[serde(default, deserialize_with = "super::patch::deserialize")]
+    slug: Option<Option<String>>,
+    /// Restarts the consumer where it says.
+    deliver_policy: Option<PolicyIn>,
+    /// Milliseconds.
+    ack_wait_ms: Option<u64>,
+    /// Seconds.
+    ack_wait: Option<u64>,
+    /// -1 for no maximum.
+    max_deliver: Option<i64>,
+    /// 1 to 20000.
+    max_ack_pending: Option<u32>,
+    /// Long polls at once.
+    max_waiting: Option<u32>,
+    /// Applies from the position on; drops what is outstanding and no longer matches.
+    filters: Option<FiltersIn>,
+    /// The user's own.
+    #[schema(value_type = Object)]
+    metadata: Option<Metadata>,
+}
+
+/// Where a consumer starts.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum PolicyIn {
+    /// `all`, `new`, `last`, or a span such as `1h`.
+    Word(String),
+    /// At an index or a time.
+    At(PolicyAt),
+}
+
+/// Where a consumer starts, exactly.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyAt {
+    /// The first index to deliver.
+    from_idx: Option<u64>,
+    /// Deliver what was committed at or after this time.
+    from_time: Option<Timestamp>,
+}
+
+/// Conditions on records; all must hold. Each is a value, a list, or `"*"`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct FiltersIn {
+    /// Providers.
+    provider: Option<OneOrMany>,
+    /// Syncs by id.
+    #[serde(alias = "resource_id")]
+    sync_id: Option<OneOrMany>,
+    /// Collections, such as `stripe:customer`.
+    collection_id: Option<OneOrMany>,
+    /// Syncs by external id.
+    external_id: Option<OneOrMany>,
+    /// Only deleted records, or only others.
+    deleted: Option<Deleted>,
+}
+
+/// `true`, `false`, or `"*"` for both.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum Deleted {
+    /// Only deleted records, or only others.
+    Is(bool),
+    /// `"*"`.
+    Any(String),
+}
+
+/// A consumer.
+#[derive(Debug, Serialize, ToSchema)]
+struct ConsumerOut {
+    /// Its id.
+    id: Uuid,
+    /// Its kind: `http`.
+    kind: &'static str,
+    /// Its organisation.
+    org_id: Uuid,
+    /// The stream it reads.
+    stream_id: Uuid,
+    /// A name for people.
+    name: Option<String>,
+    /// An address besides the id.
+    slug: Option<String>,
+    /// Where it started.
+    #[schema(value_type = Object)]
+    deliver_policy: serde_json::Value,
+    /// How long a worker has for a message, in milliseconds.
+    ack_wait_ms: u64,
+    /// Deliveries of a version in all; -1 for no maximum.
+    max_deliver: i64,
+    /// Messages outstanding at once.
+    max_ack_pending: u32,
+    /// Long polls at once.
+    max_waiting: u32,
+    /// What it is given.
+    #[schema(value_type = Object)]
+    filters: serde_json::Value,
+    /// The user's own.
+    #[schema(value_type = Object)]
+    metadata: Metadata,
+    /// `active` or `paused`.
+    status: &'static str,
+    /// Versions that wait for their first delivery.
+    num_pending: u64,
+    /// Delivered at least once and not settled.
+    num_ack_pending: u64,
+    /// Dead letters.
+    num_dead: u64,
+    /// Where it stands in the stream.
+    stats: ConsumerStats,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it was changed last.
+    updated_at: Timestamp,
+}
+
+/// Where a consumer stands in its stream.
+#[derive(Debug, Serialize, ToSchema)]
+struct ConsumerStats {
+    /// The last index it has moved past.
+    position: u64,
+    /// The stream's newest index.
+    last_idx: u64,
+}
+
+fn out(view: ConsumerView) -> ConsumerOut {
+    let ConsumerView { consumer, counts, position, last_idx } = view;
+    let Stored { id, org, revision: _, created_at, updated_at, value } = consumer;
+    ConsumerOut {
+        id,
+        kind: "http",
+        org_id: org.0,
+        stream_id: value.stream_id.0,
+        name: value.name,
+        slug: value.slug,
+        deliver_policy: policy_out(value.deliver_policy),
+        ack_wait_ms: value.ack_wait_ms,
+        max_deliver: value.max_deliver,
+        max_ack_pending: value.max_ack_pending,
+        max_waiting: value.max_waiting,
+        filters: filters_out(&value.filters),
+        metadata: value.metadata,
+        status: if value.paused { "paused" } else { "active" },
+        num_pending: counts.pending,
+        num_ack_pending: counts.ack_pending,
+        num_dead: counts.dead,
+        stats: ConsumerStats { position, last_idx },
+        created_at,
+        updated_at,
+    }
+}
+
+fn policy_out(policy: DeliverPolicy) -> serde_json::Value {
+    match policy {
+        DeliverPolicy::All => "all".into(),
+        DeliverPolicy::New => "new".into(),
+        DeliverPolicy::Last => "last".into(),
+        DeliverPolicy::Window(millis) => match millis {
+            m if m % 3_600_000 == 0 => format!("{}h", m / 3_600_000).into(),
+            m if m % 60_000 == 0 => format!("{}m", m / 60_000).into(),
+            m if m % 1_000 == 0 => format!("{}s", m / 1_000).into(),
+            m => format!("{m}ms").into(),
+        },
+        DeliverPolicy::FromIdx(idx) => serde_json::json!({ "from_idx": idx }),
+        DeliverPolicy::FromTime(time) => serde_json::json!({ "from_time": time }),
+    }
+}
+
+impl PolicyIn {
+    pub(super) fn read(self) -> Result<DeliverPolicy, ApiError> {
+        let wrong = || {
+            let reason = r#"must be all, new, last, a span such as 1h, {"from_idx": n} or {"from_time": t}"#;
+            ApiError::invalid("deliver_policy", reason)
+        };
+        match self {
+            Self::Word(word) => match word.as_str() {
+                "all" => Ok(DeliverPolicy::All),
+                "new" => Ok(DeliverPolicy::New),
+                "last" => Ok(DeliverPolicy::Last),
+                span => {
+                    let millis = parse_span(span).ok_or_else(wrong)?.as_millis();
+                    Ok(DeliverPolicy::Window(u64::try_from(millis).map_err(|_| wrong())?))
+                }
+            },
+            Self::At(PolicyAt { from_idx: Some(idx), from_time: None }) => Ok(DeliverPolicy::FromIdx(idx)),
+            Self::At(PolicyAt { from_idx: None, from_time: Some(time) }) => Ok(DeliverPolicy::FromTime(time)),
+            Self::At(_) => Err(wrong()),
+        }
+    }
+}
+
+fn filters_out(filter: &Filter) -> serde_json::Value {
+    let mut out = serde_json::to_value(filter).unwrap_or_default();
+    if let Some(members) = out.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    out
+}
+
+impl FiltersIn {
+    fn read(self) -> Result<Filter, ApiError> {
+        let Self { provider, sync_id, collection_id, external_id, deleted } = self;
+        let deleted = match deleted {
+            None => None,
+            Some(Deleted::Is(deleted)) => Some(deleted),
+            Some(Deleted::Any(any)) if any == "*" => None,
+            Some(Deleted::Any(_)) => {
+                return Err(ApiError::invalid("filters.deleted", r#"must be true, false or "*""#));
+            }
+        };
+        let sync_id = set(sync_id);
+        for id in sync_id.iter().flatten() {
+            if headrace_model::SyncId::parse(id).is_none() {
+                return Err(ApiError::invalid("filters.sync_id", format!("has {id:?}, which is no sync's id")));
+            }
+        }
+        let (provider, collection_id, external_id) = (set(provider), set(collection_id), set(external_id));
+        Ok(Filter { provider, sync_id, collection_id, external_id, deleted })
+    }
+}
+
+fn set(values: Option<OneOrMany>) -> Option<BTreeSet<String>> {
+    let values: BTreeSet<String> = match values? {
+        OneOrMany::One(value) => BTreeSet::from([value]),
+        OneOrMany::Many(values) => values.into_iter().collect(),
+    };
+    (!values.contains("*")).then_some(values)
+}
+
+fn ack_wait(millis: Option<u64>, seconds: Option<u64>) -> Result<Option<u64>, ApiError> {
+    match (millis, seconds) {
+        (Some(_), Some(_)) => Err(ApiError::invalid("ack_wait", "cannot be given beside ack_wait_ms")),
+        (millis, seconds) => Ok(millis.or(seconds.map(|seconds| seconds.saturating_mul(1_000)))),
+    }
+}
+
+/// Makes a consumer.
+#[utoipa::path(post, path = "/v1/http-consumers", tag = "consumers", request_body = ConsumerIn,
+    responses((status = 201, body = ConsumerOut), Errors))]
+pub(super) async fn create_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    Body(input): Body<ConsumerIn>,
+) -> Result<(StatusCode, Json<ConsumerOut>), ApiError> {
+    let stream_id = app.engine.stream_or_only(caller.org, input.stream_id.as_deref()).await?;
+    let consumer = HttpConsumer {
+        stream_id,
+        name: input.name,
+        slug: input.slug,
+        deliver_policy: input.deliver_policy.map_or(Ok(DeliverPolicy::All), PolicyIn::read)?,
+        ack_wait_ms: ack_wait(input.ack_wait_ms, input.ack_wait)?.unwrap_or(60_000),
+        max_deliver: input.max_deliver.unwrap_or(-1),
+        max_ack_pending: input.max_ack_pending.unwrap_or(1_000),
+        max_waiting: input.max_waiting.unwrap_or(100),
+        filters: input.filters.map(FiltersIn::read).transpose()?.unwrap_or_default(),
+        metadata: input.metadata.unwrap_or_default(),
+        paused: false,
+    };
+    Ok((StatusCode::CREATED, Json(out(app.engine.create_consumer(caller.org, consumer).await?))))
+}
+
+/// Which consumers.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListParams {
+    /// Only those of this stream, by id or slug.
+    stream_id: Option<String>,
+    /// Only those whose metadata contains this JSON object.
+    metadata: Option<String>,
+    /// At most so many, 1 to 1000.
+    limit: Option<usize>,
+    /// The `next_cursor` of the answer before.
+    cursor: Option<String>,
+}
+
+/// Lists the consumers, with their counts.
+#[utoipa::path(get, path = "/v1/http-consumers", tag = "consumers", params(ListParams),
+    responses((status = 200, body = List<ConsumerOut>), Errors))]
+pub(super) async fn list_consumers(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    Query(ListParams { stream_id, metadata, limit, cursor }): Query<ListParams>,
+) -> Result<Json<List<ConsumerOut>>, ApiError> {
+    let metadata = metadata_filter(metadata.as_deref())?;
+    let stream = match stream_id {
+        Some(name) => Some(StreamId(app.engine.stream(caller.org, &name).await?.id)),
+        None => None,
+    };
+    let mut consumers = app.engine.consumers(caller.org).await?;
+    consumers.retain(|consumer| {
+        reaches_consumer(&caller, consumer.id, consumer.value.stream_id)
+            && stream.is_none_or(|stream| consumer.value.stream_id == stream)
+            && metadata.as_ref().is_none_or(|part| contains(&consumer.value.metadata, part))
+    });
+    let part = Part { limit, cursor }.of(consumers, |consumer| consumer)?;
+    let mut data = Vec::with_capacity(part.data.len());
+    for consumer in part.data {
+        data.push(out(app.engine.consumer_view(consumer).await?));
+    }
+    Ok(Json(List { data, next_cursor: part.next_cursor }))
+}
+
+/// Reads a consumer, with its counts.
+#[utoipa::path(get, path = "/v1/http-consumers/{consumer}", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = ConsumerOut), Errors))]
+async fn get_consumer(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+) -> Result<Json<ConsumerOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    Ok(Json(out(app.engine.consumer_view(consumer).await?)))
+}
+
+/// Changes a consumer. Another `deliver_policy` restarts it.
+#[utoipa::path(patch, path = "/v1/http-consumers/{consumer}", tag = "consumers", request_body = ConsumerPatch,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = ConsumerOut), Errors))]
+async fn update_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(patch): Body<ConsumerPatch>,
+) -> Result<Json<ConsumerOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let old = consumer.value.clone();
+    let value = HttpConsumer {
+        stream_id: old.stream_id,
+        name: patch.name.unwrap_or(old.name),
+        slug: patch.slug.unwrap_or(old.slug),
+        deliver_policy: patch.deliver_policy.map_or(Ok(old.deliver_policy), PolicyIn::read)?,
+        ack_wait_ms: ack_wait(patch.ack_wait_ms, patch.ack_wait)?.unwrap_or(old.ack_wait_ms),
+        max_deliver: patch.max_deliver.unwrap_or(old.max_deliver),
+        max_ack_pending: patch.max_ack_pending.unwrap_or(old.max_ack_pending),
+        max_waiting: patch.max_waiting.unwrap_or(old.max_waiting),
+        filters: patch.filters.map_or(Ok(old.filters), FiltersIn::read)?,
+        metadata: patch.metadata.unwrap_or(old.metadata),
+        paused: old.paused,
+    };
+    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+}
+
+/// Removes a consumer and its dead letters.
+#[utoipa::path(delete, path = "/v1/http-consumers/{consumer}", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")), responses((status = 204), Errors))]
+async fn delete_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+) -> Result<StatusCode, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    app.engine.remove_consumer(consumer).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where to start anew: one of these.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ResetIn {
+    /// As for a new consumer.
+    deliver_policy: Option<PolicyIn>,
+    /// The first index to deliver.
+    from_idx: Option<u64>,
+    /// Deliver what was committed at or after this time.
+    from_time: Option<Timestamp>,
+}
+
+/// Starts a consumer anew. What is outstanding is forgotten; tokens of before settle nothing.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/reset", tag = "consumers", request_body = ResetIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = ConsumerOut), Errors))]
+async fn reset_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(ResetIn { deliver_policy, from_idx, from_time }): Body<ResetIn>,
+) -> Result<Json<ConsumerOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let policy = match (deliver_policy, from_idx, from_time) {
+        (Some(policy), None, None) => policy.read()?,
+        (None, Some(idx), None) => DeliverPolicy::FromIdx(idx),
+        (None, None, Some(time)) => DeliverPolicy::FromTime(time),
+        _ => {
+            let reason = "is needed: exactly one of deliver_policy, from_idx and from_time";
+            return Err(ApiError::invalid("deliver_policy", reason));
+        }
+    };
+    app.engine.reset_consumer(&consumer, policy).await?;
+    Ok(Json(out(app.engine.consumer_view(consumer).await?)))
+}
+
+/// Hands out nothing until it is resumed. What is outstanding can still be settled.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/pause", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = ConsumerOut), Errors))]
+async fn pause_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+) -> Result<Json<ConsumerOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let value = HttpConsumer { paused: true, ..consumer.value.clone() };
+    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+}
+
+/// Hands out again.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/resume", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = ConsumerOut), Errors))]
+async fn resume_consumer(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+) -> Result<Json<ConsumerOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let value = HttpConsumer { paused: false, ..consumer.value.clone() };
+    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+}

@@ -1,0 +1,160 @@
+//! `/v1/http-consumers/{consumer}/dead-letters`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use headrace_engine::{LaneBook, Stored};
+use headrace_model::RecordId;
+use headrace_model::config::HttpConsumer;
+use headrace_model::delivery::DeadLetter;
+use headrace_store::Row;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{CanAdmin, CanRead};
+use super::error::ApiError;
+use super::extract::{Body, NamePath, Query};
+use super::list::Part;
+use super::messages::{json_bytes, reach};
+use super::record_json::{RecordWriter, member};
+use super::{App, Errors};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_dead_letters, delete_dead_letters))
+        .routes(routes!(redrive_dead_letters))
+}
+
+/// How much of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListParams {
+    /// At most so many, 1 to 1000.
+    limit: Option<usize>,
+    /// The `next_cursor` of the answer before.
+    cursor: Option<String>,
+}
+
+/// Lists dead letters: what was given up on, why, and the record as it is now.
+#[utoipa::path(get, path = "/v1/http-consumers/{consumer}/dead-letters", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug"), ListParams),
+    responses((status = 200, body = Object), Errors))]
+async fn list_dead_letters(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Query(ListParams { limit, cursor }): Query<ListParams>,
+) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let limit = Part { limit, cursor: None }.limit()?;
+    let wrong = || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
+    let after = cursor.map(|cursor| RecordId::parse(&cursor).ok_or_else(wrong)).transpose()?;
+    let (mut letters, book) = app.engine.dead_letters(&consumer, after, limit + 1).await?;
+    let more = letters.len() > limit;
+    letters.truncate(limit);
+    let next = letters.last().filter(|_| more).map(|(letter, _)| letter.record);
+    Ok(json_bytes(write(&consumer, &letters, &book, next)))
+}
+
+/// Writes dead letters with their records.
+pub(super) fn write(
+    consumer: &Stored<HttpConsumer>,
+    letters: &[(DeadLetter, Option<Row>)],
+    book: &LaneBook,
+    next: Option<RecordId>,
+) -> Vec<u8> {
+    let mut out = b"{\"data\":[".to_vec();
+    let mut records = RecordWriter::new(consumer.value.stream_id, book);
+    for (at, (letter, row)) in letters.iter().enumerate() {
+        let DeadLetter { record, idx, attempts, last_error, died_at } = letter;
+        out.extend_from_slice(if at > 0 { b",{\"id\":" } else { b"{\"id\":" });
+        out.extend_from_slice(format!("\"{record}\"").as_bytes());
+        member(&mut out, "updated_idx", idx);
+        member(&mut out, "attempts", attempts);
+        member(&mut out, "last_error", last_error);
+        member(&mut out, "died_at", died_at);
+        out.extend_from_slice(b",\"record\":");
+        match row {
+            Some(row) => records.write(row, &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = next {
+        member(&mut out, "next_cursor", &next);
+    }
+    out.push(b'}');
+    out
+}
+
+/// Which dead letters: by record id, or all.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WhichIn {
+    /// Records by id.
+    ids: Option<Vec<String>>,
+    /// All of them.
+    #[serde(default)]
+    all: bool,
+}
+
+impl WhichIn {
+    fn read(self) -> Result<Option<Vec<RecordId>>, ApiError> {
+        match (self.ids, self.all) {
+            (None, true) => Ok(None),
+            (Some(ids), false) => {
+                let numbered = ids.iter().enumerate();
+                let read = |(at, id): (usize, &String)| {
+                    let wrong = || ApiError::invalid(format!("ids[{at}]"), "is no record's id");
+                    RecordId::parse(id).ok_or_else(wrong)
+                };
+                Ok(Some(numbered.map(read).collect::<Result<_, _>>()?))
+            }
+            _ => Err(ApiError::invalid("ids", r#"is needed: a list of record ids, or {"all": true}"#)),
+        }
+    }
+}
+
+/// How many dead letters it was.
+#[derive(Debug, Serialize, ToSchema)]
+struct CountOut {
+    /// How many.
+    count: u64,
+}
+
+/// Delivers dead records again, at attempt 1, in their current versions.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/dead-letters/redrive", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")), request_body = WhichIn,
+    responses((status = 200, body = CountOut), Errors))]
+async fn redrive_dead_letters(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<WhichIn>,
+) -> Result<Json<CountOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let records = input.read()?;
+    let count = app.engine.redrive(&consumer, records.as_deref()).await?;
+    Ok(Json(CountOut { count }))
+}
+
+/// Forgets dead letters.
+#[utoipa::path(delete, path = "/v1/http-consumers/{consumer}/dead-letters", tag = "consumers",
+    params(("consumer" = String, Path, description = "id or slug")), request_body = WhichIn,
+    responses((status = 204), Errors))]
+async fn delete_dead_letters(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<WhichIn>,
+) -> Result<StatusCode, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let records = input.read()?;
+    app.engine.drop_dead_letters(&consumer, records.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

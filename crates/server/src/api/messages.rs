@@ -1,0 +1,408 @@
+//! `/v1/http-consumers/{consumer}/next`, `ack`, `nack`, `extend`, `settle`, `messages`: what workers call.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, body};
+use headrace_engine::{Caller, Delivery, LaneBook, Peek, Peeked, SettledCounts, Settlement, Stored, read_tokens};
+use headrace_model::config::HttpConsumer;
+use headrace_model::time::parse_span;
+use headrace_model::{ConsumerId, StreamId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{CanConsume, CanRead, out_of_bounds, reaches_consumer};
+use super::error::ApiError;
+use super::extract::{Body, NamePath, Query};
+use super::record_json::{RecordDoc, RecordWriter, member};
+use super::{App, Errors};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(next_messages, next_messages_by_query))
+        .routes(routes!(ack_messages))
+        .routes(routes!(nack_messages))
+        .routes(routes!(extend_messages))
+        .routes(routes!(settle_messages))
+        .routes(routes!(peek_messages))
+}
+
+/// What `next` is asked for.
+#[derive(Debug, Default, Deserialize, ToSchema, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct NextIn {
+    /// At most so many messages, 1 to 1000; 1 unless given.
+    batch_size: Option<u64>,
+    /// How long to wait for the first message: milliseconds, or a span such as `60s`; up to 5 minutes.
+    wait_for: Option<WaitFor>,
+    /// Answer `{"data": …, "info": …}` instead of a bare array.
+    info: Option<bool>,
+}
+
+/// A time to wait.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum WaitFor {
+    /// Milliseconds.
+    Millis(u64),
+    /// A span such as `60s`, or digits.
+    Text(String),
+}
+
+impl WaitFor {
+    fn read(&self) -> Option<Duration> {
+        let wait = match self {
+            Self::Millis(millis) => Duration::from_millis(*millis),
+            Self::Text(text) => match text.parse() {
+                Ok(millis) => Duration::from_millis(millis),
+                Err(_) => parse_span(text)?,
+            },
+        };
+        (wait <= Duration::from_secs(300)).then_some(wait)
+    }
+}
+
+/// A message, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+struct Message {
+    /// Names this delivery; pass it to `ack`.
+    ack_token: String,
+    /// Which delivery of this version it is, from 1.
+    attempts: u32,
+    /// The record.
+    record: RecordDoc,
+}
+
+/// Takes the next messages, waiting for the first one if asked to.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/next", tag = "consume", request_body = NextIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = Vec<Message>, headers(
+        ("Headrace-Num-Pending" = u64), ("Headrace-Num-Ack-Pending" = u64))), Errors))]
+async fn next_messages(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Query(query): Query<NextIn>,
+    Body(input): Body<NextIn>,
+) -> Result<Response, ApiError> {
+    let NextIn { batch_size, wait_for, info } = input;
+    next(app, caller, &name, NextIn {
+        batch_size: batch_size.or(query.batch_size),
+        wait_for: wait_for.or(query.wait_for),
+        info: info.or(query.info),
+    })
+    .await
+}
+
+/// Takes the next messages; the same as by POST.
+#[utoipa::path(get, path = "/v1/http-consumers/{consumer}/next", tag = "consume",
+    params(("consumer" = String, Path, description = "id or slug"), NextIn),
+    responses((status = 200, body = Vec<Message>), Errors))]
+async fn next_messages_by_query(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Query(input): Query<NextIn>,
+) -> Result<Response, ApiError> {
+    next(app, caller, &name, input).await
+}
+
+async fn next(app: App, caller: Caller, name: &str, input: NextIn) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, name).await?;
+    let batch = match input.batch_size.unwrap_or(1) {
+        size @ 1..=1_000 => size as usize,
+        _ => return Err(ApiError::invalid("batch_size", "must be between 1 and 1000")),
+    };
+    let wait = input.wait_for.as_ref().map(|wait| {
+        let wrong = || ApiError::invalid("wait_for", "must be milliseconds or a span such as 60s, at most 300s");
+        wait.read().ok_or_else(wrong)
+    });
+    let wait = wait.transpose()?.unwrap_or(Duration::ZERO);
+    let delivery = app.engine.next(&consumer, batch, wait).await?;
+    app.metrics.delivered(delivery.messages.len());
+    Ok(delivered(&consumer, &delivery, input.info.unwrap_or(false)))
+}
+
+fn delivered(consumer: &Stored<HttpConsumer>, delivery: &Delivery, info: bool) -> Response {
+    let Delivery { messages, book, counts } = delivery;
+    let number = ConsumerId(consumer.id).number();
+    let bytes: usize = messages.iter().map(|message| message.row.data.len() + 768).sum();
+    let mut out = Vec::with_capacity(bytes + 128);
+    out.extend_from_slice(if info { b"{\"data\":[" } else { b"[" });
+    let mut records = RecordWriter::new(consumer.value.stream_id, book);
+    for (at, message) in messages.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"ack_token\":\"");
+        message.leased.token(number).write(&mut out);
+        out.push(b'"');
+        member(&mut out, "attempts", &message.leased.attempts);
+        out.extend_from_slice(b",\"record\":");
+        records.write(&message.row, &mut out);
+        out.push(b'}');
+    }
+    out.push(b']');
+    if info {
+        out.extend_from_slice(b",\"info\":{\"num_pending\":");
+        out.extend_from_slice(counts.pending.to_string().as_bytes());
+        member(&mut out, "num_ack_pending", &counts.ack_pending);
+        out.extend_from_slice(b"}}");
+    }
+    let mut response = json_bytes(out);
+    let headers = response.headers_mut();
+    headers.insert("headrace-num-pending", HeaderValue::from(counts.pending));
+    headers.insert("headrace-num-ack-pending", HeaderValue::from(counts.ack_pending));
+    response
+}
+
+/// An answer of JSON that is bytes already.
+pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (kind, body::Body::from(bytes)).into_response()
+}
+
+/// Tokens of deliveries.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AckIn {
+    /// The tokens.
+    ack_tokens: Vec<String>,
+}
+
+/// Tokens of deliveries to be given back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NackIn {
+    /// The tokens.
+    ack_tokens: Vec<String>,
+    /// Not to be delivered again before so many milliseconds; at once unless given.
+    #[serde(default)]
+    delay_ms: u64,
+    /// Why; kept with the message and shown with dead letters.
+    error: Option<String>,
+}
+
+/// Says that messages are done. Durable when it answers.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/ack", tag = "consume", request_body = AckIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 204, headers(("Headrace-Settled" = u64), ("Headrace-Stale" = u64))), Errors))]
+async fn ack_messages(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<AckIn>,
+) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let ack = tokens("ack_tokens", &input.ack_tokens)?;
+    settled(&app, &consumer, Settlement { ack, ..Settlement::default() }).await
+}
+
+/// Gives messages back, to be delivered again.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/nack", tag = "consume", request_body = NackIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 204, headers(("Headrace-Settled" = u64), ("Headrace-Stale" = u64))), Errors))]
+async fn nack_messages(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<NackIn>,
+) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let NackIn { ack_tokens, delay_ms, error } = input;
+    let delay = delay("delay_ms", delay_ms)?;
+    let error = error.map(shortened);
+    let nack = tokens("ack_tokens", &ack_tokens)?;
+    let nack = nack.into_iter().map(|token| (token, delay, error.clone())).collect();
+    settled(&app, &consumer, Settlement { nack, ..Settlement::default() }).await
+}
+
+/// Starts the ack window of messages anew.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/extend", tag = "consume", request_body = AckIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 204, headers(("Headrace-Settled" = u64), ("Headrace-Stale" = u64))), Errors))]
+async fn extend_messages(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<AckIn>,
+) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let extend = tokens("ack_tokens", &input.ack_tokens)?;
+    settled(&app, &consumer, Settlement { extend, ..Settlement::default() }).await
+}
+
+/// Settles many deliveries in one call.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SettleIn {
+    /// Done.
+    #[serde(default)]
+    ack: Vec<String>,
+    /// Given back.
+    #[serde(default)]
+    nack: Vec<NackOne>,
+    /// The ack window starts anew.
+    #[serde(default)]
+    extend: Vec<String>,
+    /// To the dead letters at once.
+    #[serde(default)]
+    reject: Vec<RejectOne>,
+}
+
+/// One delivery to be given back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NackOne {
+    /// Its token.
+    token: String,
+    /// Not to be delivered again before so many milliseconds.
+    #[serde(default)]
+    delay_ms: u64,
+    /// Why.
+    error: Option<String>,
+}
+
+/// One delivery that will never succeed: its token alone, or with the reason.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+enum RejectOne {
+    /// Its token.
+    Token(String),
+    /// Its token and why.
+    Reasoned {
+        /// Its token.
+        token: String,
+        /// Why.
+        error: Option<String>,
+    },
+}
+
+/// What a settlement did.
+#[derive(Debug, Serialize, ToSchema)]
+struct SettleOut {
+    /// Tokens that settled or extended their delivery.
+    settled: u64,
+    /// Tokens that were late, repeated, or another consumer's.
+    stale: u64,
+}
+
+/// Acks, gives back, extends and rejects in one call.
+#[utoipa::path(post, path = "/v1/http-consumers/{consumer}/settle", tag = "consume", request_body = SettleIn,
+    params(("consumer" = String, Path, description = "id or slug")),
+    responses((status = 200, body = SettleOut), Errors))]
+async fn settle_messages(
+    CanConsume(caller): CanConsume,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Body(input): Body<SettleIn>,
+) -> Result<Json<SettleOut>, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let SettleIn { ack, nack, extend, reject } = input;
+    let mut settlement = Settlement { ack: tokens("ack", &ack)?, extend: tokens("extend", &extend)?, ..Settlement::default() };
+    let texts: Vec<String> = nack.iter().map(|one| one.token.clone()).collect();
+    for (token, one) in tokens("nack", &texts)?.into_iter().zip(nack) {
+        settlement.nack.push((token, delay("nack", one.delay_ms)?, one.error.map(shortened)));
+    }
+    let (texts, errors): (Vec<String>, Vec<Option<String>>) = reject.into_iter().map(|one| match one {
+        RejectOne::Token(token) => (token, None),
+        RejectOne::Reasoned { token, error } => (token, error.map(shortened)),
+    }).unzip();
+    settlement.reject = tokens("reject", &texts)?.into_iter().zip(errors).collect();
+    let SettledCounts { settled, stale } = app.engine.settle(&consumer, &settlement).await?;
+    app.metrics.settled(settled);
+    Ok(Json(SettleOut { settled, stale }))
+}
+
+/// Which messages to look at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PeekParams {
+    /// `available` (unless given), `delivered` or `dead`.
+    state: Option<String>,
+    /// At most so many, 1 to 1000; 100 unless given.
+    limit: Option<usize>,
+}
+
+/// Looks at messages without changing anything.
+#[utoipa::path(get, path = "/v1/http-consumers/{consumer}/messages", tag = "consume",
+    params(("consumer" = String, Path, description = "id or slug"), PeekParams),
+    responses((status = 200, body = Object), Errors))]
+async fn peek_messages(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    NamePath(name): NamePath,
+    Query(PeekParams { state, limit }): Query<PeekParams>,
+) -> Result<Response, ApiError> {
+    let consumer = reach(&app, &caller, &name).await?;
+    let limit = super::list::Part { limit, cursor: None }.limit()?;
+    let what = match state.as_deref() {
+        None | Some("available") => Peek::Available,
+        Some("delivered") => Peek::Delivered,
+        Some("dead") => {
+            let (letters, book) = app.engine.dead_letters(&consumer, None, limit).await?;
+            return Ok(json_bytes(super::dead_letters::write(&consumer, &letters, &book, None)));
+        }
+        Some(_) => return Err(ApiError::invalid("state", "must be available, delivered or dead")),
+    };
+    let (peeked, book) = app.engine.peek(&consumer, what, limit).await?;
+    Ok(json_bytes(write_peeked(consumer.value.stream_id, &peeked, &book)))
+}
+
+fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8> {
+    let mut out = b"{\"data\":[".to_vec();
+    let mut records = RecordWriter::new(stream, book);
+    for (at, one) in peeked.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",{\"attempts\":" } else { b"{\"attempts\":" });
+        out.extend_from_slice(one.attempts.to_string().as_bytes());
+        member(&mut out, "until", &one.until);
+        member(&mut out, "last_error", &one.last_error);
+        out.extend_from_slice(b",\"record\":");
+        records.write(&one.row, &mut out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// The consumer, if the caller's token reaches it.
+pub(super) async fn reach(app: &App, caller: &Caller, name: &str) -> Result<Stored<HttpConsumer>, ApiError> {
+    let consumer = app.engine.consumer(caller.org, name).await?;
+    match reaches_consumer(caller, consumer.id, consumer.value.stream_id) {
+        true => Ok(consumer),
+        false => Err(out_of_bounds()),
+    }
+}
+
+async fn settled(app: &App, consumer: &Stored<HttpConsumer>, settlement: Settlement) -> Result<Response, ApiError> {
+    let SettledCounts { settled, stale } = app.engine.settle(consumer, &settlement).await?;
+    app.metrics.settled(settled);
+    let mut headers = HeaderMap::new();
+    headers.insert("headrace-settled", HeaderValue::from(settled));
+    headers.insert("headrace-stale", HeaderValue::from(stale));
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+fn tokens(field: &str, texts: &[String]) -> Result<Vec<headrace_model::delivery::Token>, ApiError> {
+    let texts = texts.iter().map(String::as_str);
+    read_tokens(texts).map_err(|(at, error)| ApiError::invalid(format!("{field}[{at}]"), format!("is {error}")))
+}
+
+fn delay(field: &str, millis: u64) -> Result<Duration, ApiError> {
+    const DAY: u64 = 86_400_000;
+    match millis {
+        0..=DAY => Ok(Duration::from_millis(millis)),
+        _ => Err(ApiError::invalid(field, "must be at most 86400000 ms (a day)")),
+    }
+}
+
+/// What a worker says is kept to 1,000 characters: it is for people.
+fn shortened(error: String) -> String {
+    error.chars().take(1_000).collect()
+}

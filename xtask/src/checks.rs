@@ -1,0 +1,44 @@
+//! The checks that cargo does for us.
+
+use anyhow::{Result, bail};
+
+use crate::python;
+use crate::workspace::Workspace;
+
+/// Fails with what to type when the toolchain came without the formatter or the linter.
+pub(crate) fn require_components(workspace: &Workspace) -> Result<()> {
+    for component in ["fmt", "clippy"] {
+        if !workspace.cargo().args([component, "--version"]).succeeds() {
+            bail!(
+                "`cargo {component}` is not installed: run `rustup component add rustfmt clippy`"
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn formatting(workspace: &Workspace) -> Result<()> {
+    workspace.cargo().args(["fmt", "--all", "--check"]).run()
+}
+
+pub(crate) fn lints(workspace: &Workspace) -> Result<()> {
+    let arguments = "clippy --workspace --all-targets --locked -- -D warnings";
+    workspace.cargo().args(arguments.split(' ')).run()
+}
+
+/// Tests find the Python that the servers they need are installed in through `HEADRACE_TEST_PYTHON`.
+pub(crate) fn tests(workspace: &Workspace) -> Result<()> {
+    workspace
+        .cargo()
+        .args(["test", "--workspace", "--locked"])
+        .env("HEADRACE_TEST_PYTHON", python::interpreter(workspace))
+        .run()
+}
+
+pub(crate) fn docs(workspace: &Workspace) -> Result<()> {
+    workspace
+        .cargo()
+        .args(["doc", "--workspace", "--no-deps", "--locked"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
+}
