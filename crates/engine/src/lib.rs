@@ -2,5 +2,9 @@
 //! configuration of both. Knows neither HTTP routes nor SQL.
 
 pub mod clock;
+pub mod keys;
+pub mod outbound;
+pub mod providers;
+pub mod sync;
 
 pub use clock::{Clock, SystemClock};
