@@ -10,11 +10,15 @@ mod engine;
 mod entity;
 mod error;
 mod expiry;
+pub mod keys;
 mod messages;
 mod names;
+pub mod outbound;
+pub mod providers;
 mod records;
 mod selection;
 mod streams;
+pub mod sync;
 mod syncs;
 mod tokens;
 mod waiting;
@@ -28,8 +32,11 @@ pub use error::{Error, Invalid, Problems};
 pub use messages::{Delivery, Peek, Peeked, SettledCounts, Settlement, read_tokens};
 pub use records::{MAX_ANSWER_BYTES, Records};
 pub use selection::{LaneBook, SyncCard, only, provider_of};
+pub use outbound::default_limit;
+pub use providers::{Provider, Providers};
 pub use streams::StreamView;
-pub use syncs::{SyncPatch, SyncView};
+pub use sync::{Activity, CollectionStatus, Reread, SyncStatus};
+pub use syncs::{SyncPatch, SyncView, check_limit};
 pub use tokens::{Caller, StoredToken, TokenError};
 
 /// An error with its causes, for a log.

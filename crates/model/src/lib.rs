@@ -10,7 +10,10 @@ pub mod health;
 pub mod ids;
 pub mod json;
 pub mod provider;
+pub mod quota;
 pub mod record;
+pub mod retry;
+pub mod seal;
 pub mod time;
 
 pub use ids::{ConsumerId, CredentialId, LaneNo, OrgId, RecordId, StreamId, SyncId, TokenId};

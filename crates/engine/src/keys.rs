@@ -1,0 +1,152 @@
+//! The key file: made at the first start, and never without the owner's eyes only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use headrace_model::seal::{KeyFileError, Keyring};
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file is there but cannot be read.
+    #[error("could not read the key file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is there but is no key file.
+    #[error(
+        "the key file {path} is damaged: put it back from a backup; sealed credentials cannot be opened without it"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: KeyFileError,
+    },
+    /// The file could not be made.
+    #[error("could not make the key file {path}")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Loads the key file, or makes one with a key of these random bytes where there is none. When this
+/// answers, the file survives a power cut.
+pub fn load_or_create(path: &Path, random: [u8; 36]) -> Result<Keyring, KeyError> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, random),
+        Err(source) => Err(KeyError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn create(path: &Path, random: [u8; 36]) -> Result<Keyring, KeyError> {
+    let text = format!(
+        "# The keys of this Headrace. Back this file up: sealed credentials cannot be opened without it.\n\
+         # The first key seals, the others only open.\n{}\n",
+        Keyring::line(random)
+    );
+    write(path, &text).map_err(|source| KeyError::Create {
+        path: path.to_owned(),
+        source,
+    })?;
+    // Another process may have been faster: what is in the file counts.
+    let text = fs::read_to_string(path).map_err(|source| KeyError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    parse(path, &text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Keyring, KeyError> {
+    Keyring::parse(text).map_err(|source| KeyError::Damaged {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes the file beside its place and links it there, which fails when there is one already: a key
+/// file is never half written, and never replaced.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    let mut file = owner_only().open(&draft)?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => File::open(folder)?.sync_all(),
+    }
+}
+
+fn owner_only() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_makes_the_file_and_the_next_ones_load_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data").join("keys");
+        let first = load_or_create(&path, [1; 36]).unwrap();
+        let envelope = first.seal(b"a", [0; 24], b"secret").unwrap();
+        let second = load_or_create(&path, [2; 36]).unwrap();
+        assert_eq!(second.open(b"a", &envelope).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        load_or_create(&path, [1; 36]).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept_and_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, "garbage").unwrap();
+        let error = load_or_create(&path, [1; 36]).unwrap_err();
+        assert!(matches!(error, KeyError::Damaged { .. }));
+        assert!(!error.to_string().contains("garbage"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
+    }
+}

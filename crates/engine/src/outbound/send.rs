@@ -1,0 +1,180 @@
+//! Making a call.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use headrace_model::Timestamp;
+use headrace_model::provider::{Method, UpstreamError, http_date};
+use headrace_model::quota::Ended;
+use headrace_model::retry::Class;
+use reqwest::Url;
+use reqwest::header::{DATE, HeaderMap};
+use reqwest::redirect::{Attempt, Policy};
+
+use super::{Account, Call, CallError, Outbound, OutboundSettings, Response};
+use crate::clock::random;
+
+const USER_AGENT: &str = concat!("Headrace/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 3;
+
+pub(super) fn client(settings: &OutboundSettings) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.timeout)
+        .redirect(Policy::custom(within_the_host))
+        .referer(false)
+        .build()
+}
+
+fn within_the_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let came_from = attempt.previous().last();
+    if came_from.is_some_and(|from| same_host(from, attempt.url()))
+        && attempt.previous().len() <= MAX_REDIRECTS
+    {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+fn same_host(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host() == other.host()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+impl Outbound {
+    pub(super) async fn call(&self, call: Call<'_>, attempts: u32) -> Result<Response, CallError> {
+        let url = address(call)?;
+        let budget = self.budgets.of(call.account.id(), call.account.limit());
+        let mut attempt = 0;
+        loop {
+            let permit = budget
+                .permit(self.monotonic, call.priority, call.sync)
+                .await;
+            let answer = self.exchange(call, url.clone()).await;
+            let wait = self
+                .settings
+                .backoff
+                .wait(attempt, u64::from_le_bytes(random()));
+            let pause = match &answer {
+                Ok(_) => None,
+                Err(error) => error.throttled(),
+            };
+            match pause {
+                // A provider that does not say how long means: not at once.
+                Some(after) => {
+                    let pause = after.unwrap_or(wait.max(self.settings.backoff.base));
+                    permit.end(Ended::Throttled { pause });
+                }
+                None => permit.end(Ended::Normal),
+            }
+            let error = match answer {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            attempt += 1;
+            match error.class() {
+                Class::Retry { after } if attempt < attempts && self.is_short(after) => {
+                    // A throttle is waited for with the whole budget, before the next permit.
+                    if pause.is_none() {
+                        tokio::time::sleep(after.unwrap_or(wait)).await;
+                    }
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn is_short(&self, pause: Option<Duration>) -> bool {
+        pause.is_none_or(|pause| pause <= self.settings.max_pause)
+    }
+
+    async fn exchange(&self, call: Call<'_>, url: Url) -> Result<Response, CallError> {
+        let account = call.account;
+        let network = |source: reqwest::Error| CallError::Network {
+            title: account.definition().title.clone(),
+            source: source.without_url(),
+        };
+        let method = match call.request.method {
+            Method::Get => reqwest::Method::GET,
+        };
+        let request = self
+            .client
+            .request(method, url)
+            .headers(account.headers().clone());
+        let (sent, begun_at) = (self.monotonic.now(), self.clock.now());
+        let mut response = request.send().await.map_err(network)?;
+        self.learn_time(account, response.headers(), sent);
+        let (status, headers) = (
+            response.status().as_u16(),
+            std::mem::take(response.headers_mut()),
+        );
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(network)? {
+            if body.len() + chunk.len() > self.settings.max_body {
+                return Err(CallError::TooLarge {
+                    title: account.definition().title.clone(),
+                    limit: self.settings.max_body,
+                });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let seen_at = self.provider_time(account, sent).unwrap_or(begun_at);
+        let body = body.freeze();
+        if !(200..300).contains(&status) || account.definition().is_failure(status, &body) {
+            return Err(upstream(account, status, &headers, &body));
+        }
+        Ok(Response {
+            status,
+            headers,
+            body,
+            seen_at,
+        })
+    }
+
+    fn learn_time(&self, account: &Account, headers: &HeaderMap, sent: Timestamp) {
+        let received = self.monotonic.now();
+        let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(http_date) {
+            let host = account.base().authority().to_owned();
+            self.clocks()
+                .entry(host)
+                .or_default()
+                .observe(date, sent, received);
+        }
+    }
+}
+
+/// The address of a request. It can only be on the provider's own host.
+fn address(call: Call<'_>) -> Result<Url, CallError> {
+    let base = call.account.base();
+    let text = format!(
+        "{}{}",
+        base.as_str().trim_end_matches('/'),
+        call.request.path_and_query
+    );
+    Url::parse(&text)
+        .ok()
+        .filter(|url| same_host(base, url) && url.path().starts_with(base.path()))
+        .ok_or_else(|| CallError::OtherHost {
+            title: call.account.definition().title.clone(),
+        })
+}
+
+fn upstream(account: &Account, status: u16, headers: &HeaderMap, body: &Bytes) -> CallError {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let error = account.definition().error(status, header, body);
+    // A provider may say back what it was given.
+    let redact = |text: Option<String>| text.map(|text| account.redact(&text));
+    CallError::Upstream {
+        title: account.definition().title.clone(),
+        error: UpstreamError {
+            code: redact(error.code),
+            message: redact(error.message),
+            request_id: redact(error.request_id),
+            ..error
+        },
+    }
+}

@@ -1,0 +1,38 @@
+//! What can go wrong in syncing.
+
+use headrace_store::StoreError;
+
+use crate::outbound::AccountError;
+
+/// Why syncing did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// There is no such sync.
+    #[error("the sync does not exist")]
+    NoSuchSync,
+    /// The sync does not read this collection, or the provider does not have it.
+    #[error("the sync does not read the collection {0}")]
+    NoSuchCollection(String),
+    /// The sync or the collection stands still.
+    #[error("it stands still: enable the sync and resume the collection first")]
+    NotRunning,
+    /// Syncing has ended.
+    #[error("syncing has ended")]
+    Stopped,
+    /// What is stored of the sync cannot be read.
+    #[error("the stored {what} is damaged")]
+    Damaged {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The credential cannot be used.
+    #[error("the credential cannot be used")]
+    Account(#[from] AccountError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,14 @@
+//! Syncing: keeping streams equal to the accounts at the providers.
+//!
+//! A sync is a set of reconcilers: one for each collection and one for each feed. Each is idempotent
+//! and takes no input; it is woken by a signal and by a timer, looks at its stored state, does the next
+//! step and stores the new state in one transaction with the records. So a crash at any instant costs
+//! at most the page in flight.
+
+mod error;
+mod status;
+mod supervisor;
+
+pub use error::SyncError;
+pub use status::{Activity, BackfillStatus, CollectionStatus, SyncStatus};
+pub use supervisor::{Parts, Reread, Supervisor, SyncSettings};
