@@ -185,13 +185,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The account a credential opens.
-    pub(crate) fn account(&self, credential: &Stored<config::Credential>) -> Result<Account, Error> {
-        let id = CredentialId(credential.id);
-        let opened = Account::open(id, &credential.value, &self.sync.providers, &self.sync.keyring);
-        opened.map_err(cannot_open)
-    }
-
     fn open(&self, credential: &Stored<config::Credential>) -> Result<Fields, Error> {
         let id = CredentialId(credential.id);
         let secrets = crate::outbound::open_secrets(&self.sync.keyring, id, &credential.value.sealed);

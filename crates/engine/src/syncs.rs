@@ -107,13 +107,12 @@ impl Engine {
         value.external_id = external_id.unwrap_or_else(|| value.external_id.clone());
         value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
         value.enabled = enabled.unwrap_or(value.enabled);
-        value.collection_ids = self.check(&sync.value)?;
+        sync.value.collection_ids = self.check(&sync.value)?;
         sync.save(&*self.store, self.clock.now()).await.map_err(taken)?;
         self.card_cache.changed(sync.org);
         let id = SyncId(sync.id);
         self.sync.supervisor.changed(id);
         for gone in before.iter().filter(|id| !sync.value.collection_ids.contains(id)) {
-            self.sync.supervisor.forget(id, Some(gone)).await.map_err(not_syncing)?;
             if purge_removed {
                 self.purge(sync.value.stream_id, id, Some(gone)).await?;
             }
@@ -126,7 +125,7 @@ impl Engine {
         let id = SyncId(sync.id);
         self.store.write(vec![sync.delete()]).await?;
         self.card_cache.changed(sync.org);
-        self.sync.supervisor.forget(id, None).await.map_err(not_syncing)?;
+        self.sync.supervisor.forget(id).await.map_err(not_syncing)?;
         if purge {
             self.purge(sync.value.stream_id, id, None).await?;
         }
@@ -238,7 +237,7 @@ impl Engine {
 }
 
 /// Notes what is wrong with a rate limit.
-pub(crate) fn check_limit(field: &str, limit: &RateLimit, problems: &mut Problems) {
+pub fn check_limit(field: &str, limit: &RateLimit, problems: &mut Problems) {
     let RateLimit { allowed_requests, interval, max_concurrent_requests: _ } = limit;
     if *allowed_requests == 0 {
         problems.add(format!("{field}.allowed_requests"), "must be at least 1");

@@ -9,7 +9,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{CanAdmin, CanRead, unbound};
 use super::error::{ApiError, Code};
@@ -127,8 +126,10 @@ struct RefreshOut {
     /// `processing`, `succeeded` or `failed`.
     status: &'static str,
     /// When it began last.
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_started_at: Option<Timestamp>,
     /// When it succeeded last.
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_succeeded_at: Option<Timestamp>,
     /// Why it failed.
     error: Option<String>,
@@ -248,7 +249,7 @@ fn kind_out(kind: &CredentialKind) -> KindOut {
 #[utoipa::path(get, path = "/v1/providers", tag = "collections",
     responses((status = 200, body = List<ProviderOut>), Errors))]
 async fn list_providers(
-    CanRead(_): CanRead,
+    CanRead(_caller): CanRead,
     State(app): State<App>,
 ) -> Result<Json<List<ProviderOut>>, ApiError> {
     let data = app.engine.providers().iter().map(|provider| provider_out(provider)).collect();
@@ -259,7 +260,7 @@ async fn list_providers(
 #[utoipa::path(get, path = "/v1/providers/{id}", tag = "collections", params(("id" = String, Path)),
     responses((status = 200, body = ProviderOut), Errors))]
 async fn get_provider(
-    CanRead(_): CanRead,
+    CanRead(_caller): CanRead,
     State(app): State<App>,
     NamePath(id): NamePath,
 ) -> Result<Json<ProviderOut>, ApiError> {

@@ -114,6 +114,7 @@ pub(super) struct PolicyAt {
     /// The first index to deliver.
     from_idx: Option<u64>,
     /// Deliver what was committed at or after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     from_time: Option<Timestamp>,
 }
 
@@ -187,8 +188,10 @@ struct ConsumerOut {
     /// Where it stands in the stream.
     stats: ConsumerStats,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it was changed last.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 
@@ -442,6 +445,7 @@ struct ResetIn {
     /// The first index to deliver.
     from_idx: Option<u64>,
     /// Deliver what was committed at or after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     from_time: Option<Timestamp>,
 }
 

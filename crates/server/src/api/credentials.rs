@@ -131,8 +131,10 @@ pub(super) struct CredentialOut {
     #[schema(value_type = super::syncs::HealthDoc)]
     health: Health,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it was changed last.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 

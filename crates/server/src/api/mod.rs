@@ -36,7 +36,6 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::metrics::Metrics;
 use error::{ApiError, Code};
 pub(crate) use openapi::Errors;
-pub use openapi::document;
 
 /// What carries no token: paths outside `/v1`, each with its own proof. `/health` and `/ready` tell
 /// nothing but whether the server works.

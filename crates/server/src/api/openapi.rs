@@ -78,7 +78,7 @@ impl Modify for Bearer {
 }
 
 /// The whole document.
-pub fn document() -> OpenApi {
+fn document() -> OpenApi {
     let routes = super::guarded().merge(super::health::open_routes());
     let mut document = Head::openapi();
     document.merge(routes.into_openapi());
@@ -88,6 +88,6 @@ pub fn document() -> OpenApi {
 /// The API's description.
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "health",
     responses((status = 200, body = Object), Errors))]
-async fn openapi(CanRead(_): CanRead) -> Json<OpenApi> {
+async fn openapi(CanRead(_caller): CanRead) -> Json<OpenApi> {
     Json(document())
 }

@@ -26,6 +26,7 @@ struct OrgOut {
     /// Its name.
     name: String,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 

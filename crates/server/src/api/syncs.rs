@@ -73,6 +73,7 @@ pub(super) struct HealthDoc {
     /// Why, and what to do.
     notes: Vec<String>,
     /// When it was found.
+    #[schema(value_type = String, format = DateTime)]
     time: Timestamp,
     /// The sync; only with a sync's health.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,12 +204,15 @@ struct SyncOut {
     /// How it is doing.
     health: HealthDoc,
     /// When all collections had been read once.
+    #[schema(value_type = Option<String>, format = DateTime)]
     initial_backfill_completed_at: Option<Timestamp>,
     /// Its collections.
     collections: Vec<CollectionDoc>,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it was changed last.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 
@@ -226,6 +230,7 @@ struct CollectionDoc {
     /// Its reading from beginning to end.
     backfill: BackfillDoc,
     /// When changes were last looked for.
+    #[schema(value_type = Option<String>, format = DateTime)]
     last_checked_at: Option<Timestamp>,
     /// How long the newest change took from the provider to the stream, in milliseconds.
     lag_ms: Option<u64>,
@@ -240,8 +245,10 @@ struct CollectionDoc {
 #[schema(as = Backfill)]
 struct BackfillDoc {
     /// When it began.
+    #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     /// When it was complete.
+    #[schema(value_type = Option<String>, format = DateTime)]
     completed_at: Option<Timestamp>,
     /// Records read.
     records: u64,
@@ -590,6 +597,7 @@ async fn resume_collection(
 #[serde(deny_unknown_fields)]
 struct BackfillIn {
     /// What was created since then.
+    #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// These records.
     upstream_ids: Option<Vec<String>>,
