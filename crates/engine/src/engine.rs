@@ -13,7 +13,24 @@ use crate::expiry::Expiry;
 use crate::selection::CardCache;
 use crate::tokens::AdminToken;
 use crate::waiting::Waiting;
-use crate::{Error, SyncParts};
+use crate::outbound::Outbound;
+use crate::providers::Providers;
+use crate::sync::Supervisor;
+use crate::Error;
+use headrace_model::seal::Keyring;
+
+/// What reaches out to providers.
+#[derive(Clone)]
+pub struct SyncParts {
+    /// The providers this installation knows.
+    pub providers: Arc<Providers>,
+    /// The keys that seal secrets.
+    pub keyring: Arc<Keyring>,
+    /// The outbound HTTP client.
+    pub outbound: Arc<Outbound>,
+    /// What runs the syncs.
+    pub supervisor: Arc<Supervisor>,
+}
 
 /// All use cases hang off this.
 pub struct Engine {

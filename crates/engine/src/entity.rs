@@ -134,18 +134,18 @@ impl<T: Entity> Stored<T> {
 }
 
 /// The object with this id, if the organisation has it.
-pub async fn load<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Stored<T>, Error> {
+pub(crate) async fn load<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Stored<T>, Error> {
     find(store, org, id).await?.ok_or_else(|| Error::not_found(T::WHAT, id))
 }
 
 /// The object with this id, if the organisation has it.
-pub async fn find<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Option<Stored<T>>, Error> {
+pub(crate) async fn find<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Option<Stored<T>>, Error> {
     let object = store.object(T::KIND, id).await?;
     object.filter(|object| object.org == org).map(Stored::read).transpose()
 }
 
 /// The object with this id or unique name.
-pub async fn load_named<T: Entity>(store: &dyn Store, org: OrgId, name: &str) -> Result<Stored<T>, Error> {
+pub(crate) async fn load_named<T: Entity>(store: &dyn Store, org: OrgId, name: &str) -> Result<Stored<T>, Error> {
     if let Some(id) = headrace_model::ids::parse_uuid(name) {
         return load(store, org, id).await;
     }
@@ -156,12 +156,12 @@ pub async fn load_named<T: Entity>(store: &dyn Store, org: OrgId, name: &str) ->
 }
 
 /// The object whatever its organisation: for the program's own use, never for a caller's id.
-pub async fn load_any<T: Entity>(store: &dyn Store, id: Uuid) -> Result<Option<Stored<T>>, Error> {
+pub(crate) async fn load_any<T: Entity>(store: &dyn Store, id: Uuid) -> Result<Option<Stored<T>>, Error> {
     store.object(T::KIND, id).await?.map(Stored::read).transpose()
 }
 
 /// Every object of the kind, of one organisation or of all, in the order of their ids.
-pub async fn all<T: Entity>(store: &dyn Store, org: Option<OrgId>) -> Result<Vec<Stored<T>>, Error> {
+pub(crate) async fn all<T: Entity>(store: &dyn Store, org: Option<OrgId>) -> Result<Vec<Stored<T>>, Error> {
     const PAGE: usize = 1_000;
     let mut found: Vec<Stored<T>> = Vec::new();
     loop {

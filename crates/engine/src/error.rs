@@ -41,6 +41,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The sync engine failed.
+    #[error("could not steer the sync")]
+    Syncing(#[source] Box<crate::sync::SyncError>),
     /// What is stored cannot be read.
     #[error("could not read the stored {what}")]
     Stored {

@@ -1,10 +1,52 @@
 //! The use cases of Headrace: syncing providers into streams, handing streams to consumers, and the
 //! configuration of both. Knows neither HTTP routes nor SQL.
 
+mod answers;
+mod catalogue;
 pub mod clock;
+mod consumers;
+mod credentials;
+mod engine;
+mod entity;
+mod error;
+mod expiry;
 pub mod keys;
+mod messages;
+mod names;
 pub mod outbound;
 pub mod providers;
+mod records;
+mod selection;
+mod streams;
 pub mod sync;
+mod syncs;
+mod tokens;
+mod waiting;
 
 pub use clock::{Clock, SystemClock};
+pub use consumers::{ConsumerView, bounds};
+pub use credentials::{CredentialPatch, NewCredential};
+pub use engine::{Engine, SyncParts};
+pub use entity::{Entity, Stored};
+pub use error::{Error, Invalid, Problems};
+pub use messages::{Delivery, Peek, Peeked, SettledCounts, Settlement, read_tokens};
+pub use records::{MAX_ANSWER_BYTES, Records};
+pub use selection::{LaneBook, SyncCard, only, provider_of};
+pub use outbound::default_limit;
+pub use providers::{Provider, Providers};
+pub use streams::StreamView;
+pub use sync::{Activity, CollectionStatus, Reread, SyncStatus};
+pub use syncs::{SyncPatch, SyncView, check_limit};
+pub use tokens::{Caller, StoredToken, TokenError};
+
+/// An error with its causes, for a log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

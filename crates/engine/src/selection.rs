@@ -25,7 +25,7 @@ pub struct SyncCard {
 }
 
 /// The syncs of an organisation by id.
-pub type Cards = Arc<HashMap<SyncId, SyncCard>>;
+pub(crate) type Cards = Arc<HashMap<SyncId, SyncCard>>;
 
 /// The cards of each organisation, until one of its syncs changes.
 #[derive(Debug, Default)]

@@ -80,6 +80,11 @@ impl Engine {
         Ok(org)
     }
 
+    /// An organisation.
+    pub async fn org(&self, org: OrgId) -> Result<Stored<config::Org>, Error> {
+        entity::load(&*self.store, org, org.0).await
+    }
+
     /// Every organisation of the installation.
     pub async fn orgs(&self) -> Result<Vec<Stored<config::Org>>, Error> {
         entity::all(&*self.store, None).await

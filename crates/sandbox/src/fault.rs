@@ -66,9 +66,11 @@ impl Fault {
 pub struct Faults(Arc<Mutex<Vec<Fault>>>);
 
 impl Faults {
-    /// Appends a rule.
+    /// Appends a rule; one with no times to act is dropped.
     pub fn push(&self, fault: Fault) {
-        self.queue().push(fault);
+        if fault.times > 0 {
+            self.queue().push(fault);
+        }
     }
 
     /// Removes all rules.
@@ -91,7 +93,7 @@ impl Faults {
             return None;
         }
         let kind = fault.kind.clone();
-        fault.times = fault.times.saturating_sub(1);
+        fault.times -= 1;
         if fault.times == 0 {
             queue.remove(index);
         }

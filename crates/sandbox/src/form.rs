@@ -35,6 +35,16 @@ pub(crate) fn nested(pairs: Vec<(String, String)>) -> Map<String, Value> {
         .collect()
 }
 
+/// Whether `name` is `array` with one pair of brackets after it, as in `types[]` and `types[0]`.
+pub(crate) fn is_element(name: &str, array: &str) -> bool {
+    name.strip_prefix(array).is_some_and(|rest| {
+        let index = rest
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
+        index.is_some_and(|index| index.chars().all(|c| c.is_ascii_digit()))
+    })
+}
+
 fn segments(name: &str) -> Vec<&str> {
     name.split('[')
         .map(|segment| segment.strip_suffix(']').unwrap_or(segment))
@@ -124,7 +134,7 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{nested, pairs};
+    use super::{is_element, nested, pairs};
 
     fn read(text: &str) -> Value {
         Value::Object(nested(pairs(text)))
@@ -150,6 +160,13 @@ mod tests {
             read("a[10]=k&a[9]=j&metadata[0]=zero"),
             json!({"a": ["j", "k"], "metadata": {"0": "zero"}})
         );
+    }
+
+    #[test]
+    fn elements_have_an_empty_or_numeric_index() {
+        assert!(is_element("types[]", "types") && is_element("types[10]", "types"));
+        assert!(!is_element("types", "types") && !is_element("types[a]", "types"));
+        assert!(!is_element("typescript[]", "types"));
     }
 
     #[test]

@@ -6,6 +6,16 @@
 //!
 //! Everything a sandbox makes up comes from its seed: two sandboxes with the same seed, clock and
 //! sequence of calls hold the same data.
+//!
+//! ```
+//! use headrace_sandbox::stripe::{Collection, Stripe, StripeOptions};
+//!
+//! let stripe = Stripe::new(StripeOptions::default());
+//! stripe.seed(Collection::Customer, 3);
+//! let ada = stripe.create(Collection::Customer, serde_json::json!({ "name": "Ada" }))?;
+//! assert_eq!(stripe.list_all(Collection::Customer)[0], ada);
+//! # Ok::<(), headrace_sandbox::stripe::Error>(())
+//! ```
 
 // The largest objects nest the `json!` macro more than 128 deep.
 #![recursion_limit = "256"]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use super::text::unescape;
 
 /// A dotted path. Each segment is the key of a member or the index of an element. `*` stands for any of
-/// them and is for the paths that [`super::hash`] leaves out; elsewhere it finds nothing but a member
+/// them and is for the paths that [`super::hash()`] leaves out; elsewhere it finds nothing but a member
 /// of that name, and it is refused where a path is deserialised. Keys that contain a dot cannot be reached.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Path {

@@ -14,6 +14,13 @@ pub fn elements(json: &[u8]) -> impl Iterator<Item = &[u8]> {
     Items::new(json, b'[').map(|item| &json[item.value])
 }
 
+/// The elements of the array at a path; `None` when there is no array. Cheaper than [`get`] with
+/// [`elements`]: the array is walked once.
+pub fn elements_at<'a>(json: &'a [u8], path: &Path) -> Option<impl Iterator<Item = &'a [u8]>> {
+    let rest = json.get(start(json, path)?..)?;
+    (rest.first() == Some(&b'[')).then(|| elements(rest))
+}
+
 /// The members of an object as (key, value), both as they are written, the key without its quotes;
 /// nothing for any other value.
 pub fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -22,20 +29,37 @@ pub fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Where the value at a path is.
 pub(super) fn locate(json: &[u8], path: &Path) -> Option<Range<usize>> {
-    let mut found = 0..json.len();
+    let start = start(json, path)?;
+    Some(start..skip(json, start))
+}
+
+/// Where the value at a path begins.
+fn start(json: &[u8], path: &Path) -> Option<usize> {
+    let mut at = 0;
     for segment in path.segments() {
-        let base = found.start;
-        let inside = &json[found];
-        let item = match inside.first() {
-            Some(b'{') => {
-                Items::new(inside, b'{').find(|item| segment.is_key(&inside[item.key.clone()]))?
+        let inside = json.get(at..)?;
+        at += match inside.first()? {
+            b'{' => {
+                let mut items = Items::new(inside, b'{');
+                loop {
+                    let (key, value) = items.enter()?;
+                    if segment.is_key(&inside[key]) {
+                        break value;
+                    }
+                    items.leave(value)?;
+                }
             }
-            Some(b'[') => Items::new(inside, b'[').nth(segment.index()?)?,
+            b'[' => {
+                let mut items = Items::new(inside, b'[');
+                for _ in 0..segment.index()? {
+                    items.next()?;
+                }
+                items.enter()?.1
+            }
             _ => return None,
         };
-        found = base + item.value.start..base + item.value.end;
     }
-    Some(found)
+    Some(at)
 }
 
 /// One element or member, as offsets. An element's key is empty.
@@ -62,36 +86,39 @@ impl<'a> Items<'a> {
         let keyed = open == b'{';
         Self { json, at, keyed }
     }
+
+    /// Moves to the next value: its key, and where it begins.
+    fn enter(&self) -> Option<(Range<usize>, usize)> {
+        let at = self.at;
+        if !self.keyed {
+            let there = self.json.get(at).is_some_and(|&byte| byte != b']');
+            return there.then_some((at..at, at));
+        }
+        if self.json.get(at) != Some(&b'"') {
+            return None;
+        }
+        let end = skip(self.json, at);
+        let key = at + 1..end.saturating_sub(1).max(at + 1);
+        (end < self.json.len()).then_some((key, end + 1))
+    }
+
+    /// Moves past the value that begins at `start`; where it ends.
+    fn leave(&mut self, start: usize) -> Option<usize> {
+        let end = skip(self.json, start);
+        // Past the comma; at the end of the container nothing follows that could be an item.
+        let more = self.json.get(end) == Some(&b',');
+        self.at = if more { end + 1 } else { self.json.len() };
+        (end > start).then_some(end)
+    }
 }
 
 impl Iterator for Items<'_> {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {
-        let mut key = self.at..self.at;
-        let mut start = self.at;
-        if self.keyed {
-            if self.json.get(start) != Some(&b'"') {
-                return None;
-            }
-            let end = skip(self.json, start);
-            key = start + 1..end.saturating_sub(1).max(start + 1);
-            start = end + 1;
-        }
-        let end = skip(self.json, start);
-        if end <= start {
-            return None;
-        }
-        // Past the comma; at the end of the container nothing follows that could be an item.
-        self.at = if self.json.get(end) == Some(&b',') {
-            end + 1
-        } else {
-            self.json.len()
-        };
-        Some(Item {
-            key,
-            value: start..end,
-        })
+        let (key, start) = self.enter()?;
+        let value = start..self.leave(start)?;
+        Some(Item { key, value })
     }
 }
 
@@ -149,20 +176,19 @@ fn skip_scalar(json: &[u8], at: usize) -> usize {
 
 /// How many bytes from `at` on are plain: neither a quote nor a backslash nor a control character.
 pub(super) fn plain_run(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let (words, tail) = rest.as_chunks::<8>();
-    let mut length = 0;
-    for word in words {
+    let mut end = at;
+    while let Some(word) = bytes.get(end..).and_then(|rest| rest.first_chunk::<8>()) {
         let special = special_bytes(u64::from_le_bytes(*word));
         if special != 0 {
-            return length + (special.trailing_zeros() / 8) as usize;
+            return end - at + (special.trailing_zeros() / 8) as usize;
         }
-        length += 8;
+        end += 8;
     }
-    let plain = tail
-        .iter()
-        .position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20);
-    length + plain.unwrap_or(tail.len())
+    let plain = |&byte: &u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    while bytes.get(end).is_some_and(plain) {
+        end += 1;
+    }
+    end - at
 }
 
 /// Marks the high bit of each special byte. The lowest mark is exact; a borrow may add false ones

@@ -56,6 +56,11 @@ fn get_finds_members_elements_and_escaped_keys() {
     assert_eq!(get(json, &path("café")), Some(&b"true"[..]));
     assert_eq!(get(json, &path("a.b.2")), None);
     assert_eq!(get(json, &path("n.x")), None);
+    assert_eq!(get(json, &path("a.b.x")), None);
+    assert_eq!(elements_at(json, &path("a.b")).unwrap().count(), 2);
+    assert!(elements_at(json, &path("a")).is_none());
+    assert_eq!(get(b"[]", &path("0")), None);
+    assert_eq!(elements(b"[]").count() + members(b"{}").count(), 0);
 }
 
 #[test]
@@ -311,6 +316,7 @@ proptest! {
         get(&bytes, &path);
         text(&bytes, &path);
         token_text(&bytes);
+        elements_at(&bytes, &path).into_iter().flatten().for_each(drop);
         elements(&bytes).chain(members(&bytes).map(|(_, value)| value)).for_each(drop);
         replace(&bytes, &path, b"1");
         remove(&bytes, &paths);

@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::feed::Events;
 use super::format::{FieldKind, TimeFile, VersionFile};
-use super::list::{List, Listing, PageCursor, PageError, clean, fill};
+use super::list::{List, Listing, PageCursor, PageError, clean};
 use super::nested::{Nested, Truncated};
-use super::request::Request;
+use super::request::{Request, RequestError, fill};
 use super::syntax::{Pattern, Template};
 use crate::Timestamp;
 use crate::json::{self, Path};
@@ -121,16 +121,25 @@ pub enum One {
 
 impl Collection {
     /// The request for a page of the collection.
-    pub fn list(&self, listing: &Listing<'_>) -> Request {
-        self.list
-            .request(listing.parent.unwrap_or_default(), listing)
+    pub fn list(&self, listing: &Listing<'_>) -> Result<Request, RequestError> {
+        if self.parent.is_none() {
+            return Ok(self.list.request(listing));
+        }
+        let collection = self.id.clone();
+        let parent = listing
+            .parent
+            .ok_or(RequestError::NoParent { collection })?;
+        self.list.request_for(parent, listing)
     }
 
-    /// The request for one record; `None` when the provider reads this collection in lists only.
-    pub fn get(&self, upstream_id: &str) -> Option<Request> {
-        self.get
+    /// The request for one record.
+    pub fn get(&self, upstream_id: &str) -> Result<Request, RequestError> {
+        let collection = self.id.clone();
+        let template = self
+            .get
             .as_ref()
-            .map(|template| Request::get(fill(template, upstream_id)))
+            .ok_or(RequestError::ListsOnly { collection })?;
+        fill(template, upstream_id).map(Request::get)
     }
 
     /// Whether its list can be limited to records created from a time on.

@@ -116,6 +116,12 @@ impl Checker<'_> {
                 "a path begins with `/`; it is put behind the base URL",
             );
         }
+        if !text.to_string().chars().all(|c| c.is_ascii_graphic()) {
+            self.problem(
+                template,
+                "a path is written as in a URL: percent-encoded, without spaces",
+            );
+        }
         for (name, optional) in text.variables() {
             if optional || !variables.contains(&name) {
                 self.problem(template, format!("there is no variable {{{name}}} here"));

@@ -84,7 +84,7 @@ impl Definition {
     /// and refusals so.
     pub fn is_failure(&self, status: u16, body: &[u8]) -> bool {
         let errors = &self.errors;
-        let mut signs = [
+        let signs = [
             &errors.throttled,
             &errors.reauthorize,
             &errors.forbidden,
@@ -97,7 +97,7 @@ impl Definition {
             return false;
         }
         let said = Said::read(errors, status, body);
-        signs.iter_mut().any(|signs| {
+        signs.iter().any(|signs| {
             signs
                 .iter()
                 .any(|sign| suspicious(sign) && said.shows(sign))

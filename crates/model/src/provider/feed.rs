@@ -110,7 +110,7 @@ impl Feed {
             cursor,
             ..Listing::default()
         };
-        self.list.request("", &listing)
+        self.list.request(&listing)
     }
 
     /// Where to go on when the provider no longer knows a cursor.

@@ -79,6 +79,21 @@ pub enum FieldKind {
     Array,
 }
 
+impl FieldKind {
+    /// Its name in definitions and in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Time => "time",
+            Self::Object => "object",
+            Self::Array => "array",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CredentialFile {
@@ -90,7 +105,7 @@ pub(super) struct CredentialFile {
 }
 
 #[derive(Deserialize, Clone)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum AuthFile {
     Bearer(String),
     Header { name: String, value: Template },
@@ -149,11 +164,39 @@ pub(super) struct ErrorsFile {
 
 /// What an answer is recognised by: all that is given must be so.
 #[derive(Deserialize, Clone, Debug)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "SignFile")]
 pub(super) struct Sign {
     pub(super) status: Option<Status>,
     pub(super) code: Option<String>,
     pub(super) param: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignFile {
+    status: Option<Status>,
+    code: Option<String>,
+    param: Option<String>,
+}
+
+impl TryFrom<SignFile> for Sign {
+    type Error = &'static str;
+
+    fn try_from(file: SignFile) -> Result<Self, &'static str> {
+        let SignFile {
+            status,
+            code,
+            param,
+        } = file;
+        if status.is_none() && code.is_none() && param.is_none() {
+            return Err("give a status, a code or a param: nothing at all would fit every answer");
+        }
+        Ok(Self {
+            status,
+            code,
+            param,
+        })
+    }
 }
 
 #[derive(Deserialize)]

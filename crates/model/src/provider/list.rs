@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::format::{Order, PageNext, SizeFile, TimeFile};
-use super::request::{Request, encode};
+use super::request::{Request, RequestError, fill};
 use super::syntax::Template;
 use crate::Timestamp;
 use crate::json::{self, Path};
@@ -97,9 +97,22 @@ pub(super) struct Records {
 }
 
 impl List {
-    /// The request for one page. `value` is what the template's variable stands for.
-    pub(super) fn request(&self, value: &str, listing: &Listing<'_>) -> Request {
-        let mut request = Request::get(fill(&self.template, value));
+    /// The request for one page of a list without a variable in its address.
+    pub(super) fn request(&self, listing: &Listing<'_>) -> Request {
+        self.page(self.template.to_string(), listing)
+    }
+
+    /// The request for one page of the list at the template's address for an id.
+    pub(super) fn request_for(
+        &self,
+        id: &str,
+        listing: &Listing<'_>,
+    ) -> Result<Request, RequestError> {
+        Ok(self.page(fill(&self.template, id)?, listing))
+    }
+
+    fn page(&self, path: String, listing: &Listing<'_>) -> Request {
+        let mut request = Request::get(path);
         if let Some(size) = &self.size {
             let count = listing
                 .page_size
@@ -107,7 +120,15 @@ impl List {
             request.push(&size.send, &count.to_string());
         }
         if let (Some(from), Some(created)) = (listing.created_from, &self.created) {
-            push_time(&mut request, created.from.as_deref(), created, from);
+            // A cursor that begins at a time says the same more closely where lists go upwards.
+            let narrowed = matches!(listing.cursor, Some(PageCursor::At { .. }))
+                && self.order == Order::OldestFirst;
+            push_time(
+                &mut request,
+                created.from.as_deref().filter(|_| !narrowed),
+                created,
+                from,
+            );
         }
         match (listing.cursor, &self.next) {
             (Some(PageCursor::After { id, .. }), PageNext::AfterLast { send, .. }) => {
@@ -140,13 +161,10 @@ impl List {
     /// Takes an answer apart.
     pub(super) fn parse(&self, body: &[u8]) -> Result<Records, PageError> {
         let (page, repaired) = clean(body)?;
-        let list = json::get(&page, &self.records).filter(|list| list.first() == Some(&b'['));
-        let list = list.ok_or_else(|| PageError::NoRecords {
+        let list = json::elements_at(&page, &self.records).ok_or_else(|| PageError::NoRecords {
             path: self.records.clone(),
         })?;
-        let items: Vec<Bytes> = json::elements(list)
-            .map(|item| page.slice_ref(item))
-            .collect();
+        let items: Vec<Bytes> = list.map(|item| page.slice_ref(item)).collect();
         let next = self.next_page(&page, items.last().map(AsRef::as_ref))?;
         Ok(Records {
             items,
@@ -206,11 +224,6 @@ impl List {
             }
         }
     }
-}
-
-/// A template's path with one value for its variable, which cannot leave its segment.
-pub(super) fn fill(template: &Template, value: &str) -> String {
-    template.fill(|_| Some(encode(value))).unwrap_or_default()
 }
 
 /// The compact form of an answer, and how many invalid UTF-8 sequences had to be replaced by U+FFFD:

@@ -29,7 +29,7 @@ pub use format::{FieldKind, Order, TimeFormat};
 pub use list::{Listing, PageCursor, PageError};
 pub use nested::{Part, Truncated};
 pub use problem::Problem;
-pub use request::{Method, Request};
+pub use request::{Method, Request, RequestError};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

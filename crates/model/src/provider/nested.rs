@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::collection::{Collection, Row};
 use super::list::{List, Listing, PageCursor, PageError};
-use super::request::Request;
+use super::request::{Request, RequestError};
 use crate::json::{self, Path};
 
 /// A list inside a record that is cut short.
@@ -37,14 +37,16 @@ pub(super) struct Nested {
 
 impl Collection {
     /// The request for what is missing of a list.
-    pub fn part(&self, truncated: &Truncated) -> Option<Request> {
-        let nested = self.nested_at(&truncated.path)?;
-        let cursor = truncated.cursor.as_ref();
+    pub fn part(&self, truncated: &Truncated) -> Result<Request, RequestError> {
+        let collection = self.id.clone();
+        let nested = self
+            .nested_at(&truncated.path)
+            .ok_or(RequestError::ListsOnly { collection })?;
         let listing = Listing {
-            cursor,
+            cursor: truncated.cursor.as_ref(),
             ..Listing::default()
         };
-        Some(nested.list.request(&truncated.upstream_id, &listing))
+        nested.list.request_for(&truncated.upstream_id, &listing)
     }
 
     /// Reads the answer to [`Self::part`].

@@ -1,6 +1,7 @@
 //! The request plan: what a definition will ask the provider for, in words.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use super::Definition;
 use super::collection::Collection;
@@ -15,8 +16,8 @@ impl Definition {
         let (requests, concurrent) = (limits.requests, limits.concurrent);
         let mut lines = vec![format!("{} ({}) at {}", self.title, self.name, self.base)];
         lines.push(format!(
-            "  at most {requests} requests per {:?}, {concurrent} at once",
-            limits.per
+            "  at most {requests} requests per {}, {concurrent} at once",
+            span(limits.per)
         ));
         lines.extend(
             self.checks
@@ -27,8 +28,9 @@ impl Definition {
             let request = feed.list(Timestamp::from_seconds(0) + feed.overlap, None);
             lines.push(format!("  feed    {}: {request}", feed.name));
             lines.push(format!(
-                "          kept {:?}, overlap {:?}",
-                feed.retention, feed.overlap
+                "          kept {}, overlap {}",
+                span(feed.retention),
+                span(feed.overlap)
             ));
         }
         for collection in &self.collections {
@@ -48,7 +50,8 @@ impl Definition {
             Order::NewestFirst => "newest first",
             Order::OldestFirst => "oldest first",
         };
-        lines.push(format!("  list    {}, {order}", collection.list(&listing)));
+        let list = collection.list(&listing);
+        lines.extend(list.map(|list| format!("  list    {list}, {order}")));
         if let Some(parent) = &collection.parent {
             lines.push(format!("          once for each {}", parent.collection));
             if !parent.touched_by.is_empty() {
@@ -93,16 +96,30 @@ fn changes(collection: &Collection) -> String {
         }
         return line;
     }
-    match &collection.relist {
-        Some(relist) => match relist.window {
-            Some(window) => format!(
-                "  changes list the last {window:?} again every {:?}",
-                relist.every
-            ),
-            None => format!("  changes list all again every {:?}", relist.every),
-        },
-        None => "  changes with its parent".to_owned(),
+    let Some(relist) = &collection.relist else {
+        return "  changes with its parent".to_owned();
+    };
+    let every = span(relist.every);
+    match relist.window.map(span) {
+        Some(window) => format!("  changes list the last {window} again every {every}"),
+        None => format!("  changes list all again every {every}"),
     }
+}
+
+/// A span in the greatest unit that says it exactly, as definitions write it.
+fn span(span: Duration) -> String {
+    let millis = span.as_millis();
+    let units = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1_000),
+    ];
+    let unit = units
+        .into_iter()
+        .find(|(_, length)| millis.is_multiple_of(*length));
+    let (unit, length) = unit.unwrap_or(("ms", 1));
+    format!("{}{unit}", millis / length)
 }
 
 fn joined<T: Display>(items: &[T]) -> String {

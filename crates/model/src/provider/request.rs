@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Write;
 
+use super::syntax::Template;
+
 /// The method of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
@@ -51,8 +53,41 @@ impl fmt::Display for Request {
     }
 }
 
+/// A request cannot be made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The provider reads this collection in lists only.
+    #[error("records of {collection} cannot be read by id")]
+    ListsOnly {
+        /// The collection's id.
+        collection: String,
+    },
+    /// The collection is listed under a parent, and none was given.
+    #[error("{collection} is listed under a parent")]
+    NoParent {
+        /// The collection's id.
+        collection: String,
+    },
+    /// Nothing that could be an id: in a path it would address something else.
+    #[error("{id:?} cannot be an id")]
+    NotAnId {
+        /// The text.
+        id: String,
+    },
+}
+
+/// A template's path for an id, which stays within its segment: a slash is encoded, and what would
+/// lead to another path even so is refused.
+pub(super) fn fill(template: &Template, id: &str) -> Result<String, RequestError> {
+    let refused = || RequestError::NotAnId { id: id.to_owned() };
+    if matches!(id, "" | "." | "..") {
+        return Err(refused());
+    }
+    template.fill(|_| Some(encode(id))).ok_or_else(refused)
+}
+
 /// Percent-encodes all but the characters that never mean anything in a URL.
-pub(super) fn encode(text: &str) -> String {
+fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

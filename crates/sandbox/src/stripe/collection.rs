@@ -124,7 +124,7 @@ impl Collection {
         }
     }
 
-    /// The query parameter its `created` range is limited by exists.
+    /// Whether lists can be limited by `created`.
     pub(crate) fn filters_created(self) -> bool {
         !matches!(self, Self::SubscriptionItem | Self::InvoiceLine)
     }

@@ -7,6 +7,7 @@
 
 mod collection;
 mod error;
+mod expand;
 mod fake;
 mod http;
 mod limit;

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use super::collection::Collection;
 use super::error::Error;
+use super::expand;
 use super::state::{EVENT_RETENTION, State};
 use super::table::{Cursor, Page, Window};
+use crate::form;
 
 const DEFAULT_LIMIT: usize = 10;
 
@@ -20,6 +22,13 @@ struct Query {
     /// Values wanted, by position in [`Collection::filters`].
     wanted: Vec<(usize, String)>,
     types: HashSet<String>,
+}
+
+impl Query {
+    /// Whether the first filter is given: `status` of subscriptions, `type` of events.
+    fn selects_first_filter(&self) -> bool {
+        self.wanted.iter().any(|(index, _)| *index == 0)
+    }
 }
 
 /// The page of `collection` that the query `pairs` ask for at time `now`.
@@ -56,17 +65,19 @@ pub(crate) fn page(
 fn read(collection: Collection, pairs: Vec<(String, String)>) -> Result<Query, Error> {
     let mut query = Query::default();
     for (name, value) in pairs {
-        let base = name.split('[').next().unwrap_or_default();
-        match base {
+        match name.as_str() {
             "limit" => query.limit = Some(limit(&value)?),
             "starting_after" if !value.is_empty() => query.starting_after = Some(value),
             "ending_before" if !value.is_empty() => query.ending_before = Some(value),
-            "starting_after" | "ending_before" | "expand" => {}
-            "created" if collection.filters_created() => bound(&mut query, &name, &value)?,
-            "types" if collection == Collection::Event => {
+            "starting_after" | "ending_before" => {}
+            "delivery_success" if collection == Collection::Event => {}
+            name if expand::is_asked_by(name) => {}
+            name if form::is_element(name, "types") && collection == Collection::Event => {
                 query.types.insert(value);
             }
-            "delivery_success" if collection == Collection::Event => {}
+            name if name.starts_with("created") && collection.filters_created() => {
+                bound(&mut query, name, &value)?;
+            }
             _ => match collection
                 .filters()
                 .iter()
@@ -138,7 +149,15 @@ fn cursor(state: &State, collection: Collection, query: &Query, now: i64) -> Res
         param: param.to_owned(),
     };
     let key = state.table(collection).key(id).ok_or_else(gone)?;
-    if collection == Collection::Event && key.0 < now - EVENT_RETENTION {
+    let is_hidden = match collection {
+        Collection::Event => key.0 < now - EVENT_RETENTION,
+        // As with the real API, paging breaks off where the last row seen was canceled meanwhile.
+        Collection::Subscription if !query.selects_first_filter() => {
+            state.find(collection, id)?["status"] == "canceled"
+        }
+        _ => false,
+    };
+    if is_hidden {
         return Err(gone());
     }
     Ok(if param == "starting_after" {
@@ -170,12 +189,9 @@ fn parent<'a>(state: &State, collection: Collection, query: &'a Query) -> Result
 
 fn matches(collection: Collection, query: &Query, facets: &[Option<Box<str>>]) -> bool {
     let facet = |index: usize| facets.get(index).and_then(Option::as_deref);
-    // The first filter of subscriptions is `status`, that of events `type`.
     let first = facet(0).unwrap_or_default();
     let hidden = match collection {
-        Collection::Subscription => {
-            first == "canceled" && !query.wanted.iter().any(|(index, _)| *index == 0)
-        }
+        Collection::Subscription => first == "canceled" && !query.selects_first_filter(),
         Collection::Event => !query.types.is_empty() && !query.types.contains(first),
         _ => false,
     };

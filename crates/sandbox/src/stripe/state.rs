@@ -19,7 +19,8 @@ pub(crate) const NESTED: usize = 10;
 
 #[derive(Debug)]
 pub(crate) struct State {
-    tables: HashMap<Collection, Table>,
+    /// In the order of [`Collection::ALL`], which is that of the declaration.
+    tables: [Table; Collection::ALL.len()],
     pub(crate) rng: Rng,
     pub(crate) replies: HashMap<String, Reply>,
     deleted_customers: HashSet<String>,
@@ -54,9 +55,8 @@ impl State {
     pub(crate) fn new(seed: u64, api_version: &str, now: i64) -> Self {
         let mut rng = Rng::new(seed);
         let account = rng.id("acct_1", 15);
-        let table = |collection| (collection, Table::new(collection));
         Self {
-            tables: Collection::ALL.into_iter().map(table).collect(),
+            tables: Collection::ALL.map(Table::new),
             rng,
             replies: HashMap::new(),
             deleted_customers: HashSet::new(),
@@ -76,7 +76,7 @@ impl State {
     }
 
     pub(crate) fn table(&self, collection: Collection) -> &Table {
-        &self.tables[&collection]
+        &self.tables[collection as usize]
     }
 
     /// The object with this id, parsed.
@@ -230,14 +230,8 @@ impl State {
         self.insert(Collection::Event, &event, cause);
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "`new` makes a table for every collection"
-    )]
     fn table_mut(&mut self, collection: Collection) -> &mut Table {
-        self.tables
-            .get_mut(&collection)
-            .expect("every collection has a table")
+        &mut self.tables[collection as usize]
     }
 }
 

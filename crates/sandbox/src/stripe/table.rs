@@ -295,6 +295,15 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_just_holds_the_rest_is_the_last() {
+        let table = table();
+        assert_eq!(
+            page(&table, Cursor::Newest, 5, ALWAYS),
+            (vec![5, 4, 3, 2, 1], false)
+        );
+    }
+
+    #[test]
     fn created_limits_combine_with_cursors() {
         let table = table();
         let key = |id: &str| table.key(id).unwrap();

@@ -11,17 +11,16 @@ use crate::client::Client;
 #[tokio::test]
 async fn requests_over_the_limit_are_turned_away() {
     let options = StripeOptions {
-        rate: Some(1),
+        rate: Some(0),
         should_retry: Some(true),
         ..Default::default()
     };
     let client = Client::with(options).await;
-    assert_eq!(client.get("/v1/customers").await.status, 200);
     let refused = client.get("/v1/customers").await;
     assert_eq!(refused.refusal(), (429, "rate_limit", ""));
     assert_eq!(refused.header("stripe-rate-limited-reason"), "global-rate");
     assert_eq!(refused.header("stripe-should-retry"), "true");
-    assert_eq!(client.stripe.requests().count(), 2);
+    assert_eq!(client.stripe.requests().count(), 1);
 }
 
 #[tokio::test]

@@ -55,6 +55,18 @@ async fn ending_before_reads_the_page_just_newer() {
 }
 
 #[tokio::test]
+async fn a_deleted_cursor_breaks_paging_off() {
+    let client = Client::new().await;
+    client.stripe.seed(Collection::Customer, 3);
+    let all = client.ids("/v1/customers").await;
+    client.delete(&format!("/v1/customers/{}", all[1])).await;
+    let after = client
+        .get(&format!("/v1/customers?starting_after={}", all[1]))
+        .await;
+    assert_eq!(after.refusal(), (400, "resource_missing", "starting_after"));
+}
+
+#[tokio::test]
 async fn objects_of_one_second_come_last_inserted_first() {
     let client = Client::new().await;
     let first = client.create("/v1/customers", &[("name", "First")]).await;
@@ -135,6 +147,12 @@ async fn canceled_subscriptions_hide_unless_asked_for() {
         [all[0].clone(), all[2].clone()]
     );
     assert_eq!(client.ids("/v1/subscriptions?status=all").await, all);
+    let after = client
+        .get(&format!("/v1/subscriptions?starting_after={}", all[1]))
+        .await;
+    assert_eq!(after.refusal(), (400, "resource_missing", "starting_after"));
+    let path = format!("/v1/subscriptions?status=all&starting_after={}", all[1]);
+    assert_eq!(client.ids(&path).await, all[2..]);
     assert_eq!(
         client.ids("/v1/subscriptions?status=canceled").await,
         [all[1].clone()]
@@ -185,6 +203,26 @@ async fn malformed_lists_are_refused() {
     )
     .await;
     check("/v1/customers?nmae=x", (400, "parameter_unknown", "nmae")).await;
+    check(
+        "/v1/customers?limit[]=1",
+        (400, "parameter_unknown", "limit[]"),
+    )
+    .await;
+    check(
+        "/v1/customers?types[]=x",
+        (400, "parameter_unknown", "types[]"),
+    )
+    .await;
+    check(
+        "/v1/subscription_items?created[gt]=1",
+        (400, "parameter_unknown", "created[gt]"),
+    )
+    .await;
+    check(
+        "/v1/customers/cus_0?limit=1",
+        (400, "parameter_unknown", "limit"),
+    )
+    .await;
     check(
         "/v1/customers?created[ge]=1",
         (400, "parameter_unknown", "created[ge]"),

@@ -90,6 +90,15 @@ async fn a_change_to_an_item_changes_its_subscription() {
         second
     );
 
+    client.delete(&path).await;
+    let refused = client
+        .post(
+            &format!("/v1/subscription_items/{second}"),
+            &[("quantity", "8")],
+        )
+        .await;
+    assert_eq!(refused.status, 400);
+
     let updates = client
         .get("/v1/events?type=customer.subscription.updated")
         .await;

@@ -136,6 +136,34 @@ async fn refunds_return_charges() {
 }
 
 #[tokio::test]
+async fn ids_expand_into_objects() {
+    let client = Client::new().await;
+    let customer = client.create("/v1/customers", &[("name", "Ada")]).await;
+    let price = client.price().await;
+    let form = [
+        ("customer", customer.as_str()),
+        ("items[0][price]", &price),
+        ("expand[]", "customer"),
+    ];
+    let subscription = client.post("/v1/subscriptions", &form).await.body;
+    assert_eq!(subscription["customer"]["name"], "Ada");
+
+    let path = format!("/v1/subscriptions/{}", subscription["id"].as_str().unwrap());
+    assert_eq!(client.get(&path).await.body["customer"], customer);
+    let nested = client
+        .get(&format!("{path}?expand[]=latest_invoice.customer"))
+        .await;
+    assert_eq!(nested.body["latest_invoice"]["customer"]["id"], customer);
+    let listed = client
+        .get("/v1/subscriptions?expand[]=data.items.data.price.product")
+        .await;
+    let item = &listed.body["data"][0]["items"]["data"][0];
+    assert_eq!(item["price"]["product"]["name"], "Water");
+    let refused = client.get("/v1/subscriptions?expand[]=data.status").await;
+    assert_eq!(refused.refusal(), (400, "", "expand"));
+}
+
+#[tokio::test]
 async fn malformed_writes_are_refused_and_change_nothing() {
     let client = Client::new().await;
     let check = async |path: &str, form: &[(&str, &str)], expected: (u16, &str, &str)| {

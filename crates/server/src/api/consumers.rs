@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::routing::post;
 use headrace_engine::{ConsumerView, Stored};
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata};
 use headrace_model::filter::Filter;
@@ -30,6 +31,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(reset_consumer))
         .routes(routes!(pause_consumer))
         .routes(routes!(resume_consumer))
+}
+
+/// `/v1/consumers` answers as `/v1/http-consumers` does.
+pub(super) fn plural_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().route("/v1/consumers", post(create_consumer).get(list_consumers))
 }
 
 /// A new consumer.
@@ -108,6 +114,7 @@ pub(super) struct PolicyAt {
     /// The first index to deliver.
     from_idx: Option<u64>,
     /// Deliver what was committed at or after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     from_time: Option<Timestamp>,
 }
 
@@ -181,8 +188,10 @@ struct ConsumerOut {
     /// Where it stands in the stream.
     stats: ConsumerStats,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it was changed last.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 
@@ -436,6 +445,7 @@ struct ResetIn {
     /// The first index to deliver.
     from_idx: Option<u64>,
     /// Deliver what was committed at or after this time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     from_time: Option<Timestamp>,
 }
 

@@ -31,8 +31,10 @@ pub struct RecordDoc {
     /// Grows with every change in the stream, in commit order.
     updated_idx: u64,
     /// The provider's creation time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     upstream_created_at: Option<Timestamp>,
     /// The provider's modification time, else the newest event's, else the creation time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     upstream_updated_at: Option<Timestamp>,
     /// The provider's own tokens: no number rounded, no member dropped or moved.
     #[schema(value_type = Object)]
@@ -40,8 +42,10 @@ pub struct RecordDoc {
     /// Whether it is gone at the provider; `data` is then the last that was known.
     deleted: bool,
     /// When the stream first saw it.
+    #[schema(value_type = String, format = DateTime)]
     inserted_at: Timestamp,
     /// When this version was committed.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
 }
 

@@ -42,8 +42,10 @@ struct StreamOut {
     /// Its organisation.
     org_id: Uuid,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it was changed last.
+    #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
     /// What is in it; only when one stream is read.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -63,6 +63,7 @@ struct ApiTokenOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
 

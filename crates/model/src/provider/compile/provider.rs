@@ -19,7 +19,28 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     let credentials: Vec<CredentialKind> =
         kinds.map(|(id, kind)| credential(id, kind, at)).collect();
     variables(&file.base, &credentials, false, at);
-    for template in file.headers.values() {
+    let mut names: Vec<&str> = Vec::new();
+    for (id, kind) in in_file_order(&file.credentials) {
+        unique(id, &kind.aliases, &mut names, at);
+    }
+    let base = file.base.get_ref().to_string();
+    if !["https://", "http://", "{"]
+        .iter()
+        .any(|start| base.starts_with(start))
+    {
+        at.problem(
+            &file.base,
+            "a base URL begins with https:// or with a variable",
+        );
+    }
+    for (name, template) in &file.headers {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
+            at.problem(template, format!("{name:?} is not the name of a header"));
+        }
         variables(template, &credentials, file.version.is_some(), at);
     }
     for number in [&file.limits.requests, &file.limits.concurrent] {
@@ -89,6 +110,10 @@ fn credential(id: &Spanned<String>, file: &CredentialFile, at: &mut Checker<'_>)
             aliases: field.aliases.clone(),
         });
     let fields: Vec<CredentialField> = fields.collect();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, field) in in_file_order(&file.fields) {
+        unique(name, &field.aliases, &mut names, at);
+    }
     let auth = Auth::from_file(file.auth.get_ref().clone());
     let needed: Vec<&str> = match file.auth.get_ref() {
         AuthFile::Bearer(field) => vec![field],
@@ -111,6 +136,21 @@ fn credential(id: &Spanned<String>, file: &CredentialFile, at: &mut Checker<'_>)
         aliases: file.aliases.clone(),
         fields,
         auth,
+    }
+}
+
+/// Checks that no name stands for two things.
+fn unique<'f>(
+    name: &'f Spanned<String>,
+    aliases: &'f [String],
+    taken: &mut Vec<&'f str>,
+    at: &mut Checker<'_>,
+) {
+    for text in std::iter::once(name.get_ref()).chain(aliases) {
+        if taken.contains(&text.as_str()) {
+            at.problem(name, format!("the name {text} is used twice"));
+        }
+        taken.push(text);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every mistake names its file, line and key.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Compiles Stripe's files with one text replaced in one of them; answers the problems as lines.
@@ -44,6 +46,10 @@ fn stripe_compiles() {
         .collect();
     assert_eq!(quiet, ["balance_transaction"]);
     assert_eq!(stripe.limits.requests, 25);
+    for collection in &stripe.collections {
+        let keys = collection.fields.iter().filter(|field| field.primary_key);
+        assert_eq!(keys.count(), 1, "{}", collection.name);
+    }
 }
 
 #[test]
@@ -125,6 +131,13 @@ fn shape_mistakes_have_a_place() {
             "status = \"42\"",
             "errors.throttled.status",
             "status",
+        ),
+        (
+            "provider.toml",
+            "[{ status = \"401\" }]",
+            "[{}]",
+            "errors.reauthorize",
+            "nothing at all",
         ),
         (
             "provider.toml",
@@ -218,6 +231,41 @@ fn references_are_checked() {
         ),
         (
             "provider.toml",
+            "base = \"https://api.stripe.com/v1\"",
+            "base = \"api.stripe.com\"",
+            "base",
+            "begins with https://",
+        ),
+        (
+            "provider.toml",
+            "Stripe-Version =",
+            "\"Stripe: Version\" =",
+            "headers.Stripe: Version",
+            "not the name of a header",
+        ),
+        (
+            "collections.toml",
+            "list = \"/charges\"",
+            "list = \"/charges?q=a b\"",
+            "charge.list",
+            "percent-encoded",
+        ),
+        (
+            "provider.toml",
+            "[credentials.stripe_oauth2]",
+            "[credentials.stripe_oauth2]\naliases = [\"stripe_key\"]",
+            "credentials.stripe_oauth2",
+            "used twice",
+        ),
+        (
+            "provider.toml",
+            "fields.account = { title",
+            "fields.account = { aliases = [\"secret\"], title",
+            "credentials.stripe_oauth2.fields.account",
+            "used twice",
+        ),
+        (
+            "provider.toml",
             "requests = 25",
             "requests = 0",
             "limits.requests",
@@ -278,4 +326,24 @@ fn fields_are_declared_for_known_collections() {
         problems[0].to_string(),
         "fields.toml:1: custommer: there is no such collection"
     );
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(file in 0..3_usize, at in any::<prop::sample::Index>(), with in "[\\[\\]{}\"=.*a\n é]{0,3}") {
+        let (name, text) = FILES[file];
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        chars.splice(at..(at + 1), with.chars());
+        let broken: String = chars.into_iter().collect();
+        let mut files = FILES;
+        files[file] = (name, &broken);
+        if let Err(problems) = Definition::compile("stripe", &files) {
+            prop_assert!(!problems.is_empty());
+            for problem in problems {
+                let (_, text) = files.iter().find(|(name, _)| *name == problem.file).unwrap();
+                prop_assert!((1..=text.lines().count() + 1).contains(&problem.line), "{problem}");
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod requests;
 
 use super::*;
 
-pub(super) const FILES: [(&str, &str); 2] = [
+pub(super) const FILES: [(&str, &str); 3] = [
     (
         "provider.toml",
         include_str!("../../../../../providers/stripe/provider.toml"),
@@ -16,6 +16,10 @@ pub(super) const FILES: [(&str, &str); 2] = [
     (
         "collections.toml",
         include_str!("../../../../../providers/stripe/collections.toml"),
+    ),
+    (
+        "fields.toml",
+        include_str!("../../../../../providers/stripe/fields.toml"),
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! Answers as records.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 
 use super::*;
 use crate::Timestamp;
@@ -211,4 +212,28 @@ fn whole_and_odd_lists_are_not_cut() {
         .part(&row.truncated[0])
         .unwrap();
     assert_eq!(request.path_and_query, "/invoices/in_1/lines?limit=100");
+}
+
+proptest! {
+    #[test]
+    fn no_answer_panics(at in any::<prop::sample::Index>(), with in proptest::collection::vec(any::<u8>(), 0..4)) {
+        let whole = br#"{"data":[{"id":"in_1","created":5,"lines":{"data":[{"id":"il_1"}],"has_more":true}}],"has_more":true,"type":"a"}"#;
+        let at = at.index(whole.len());
+        let mut body = whole.to_vec();
+        body.splice(at..=at, with);
+        let stripe = stripe();
+        let invoices = stripe.collection("invoice").unwrap();
+        if let Ok(mut page) = invoices.parse_page(&body) {
+            for row in &mut page.records {
+                for truncated in row.truncated.clone() {
+                    prop_assert!(invoices.part(&truncated).is_ok());
+                    invoices.complete(row, &truncated.path, &[Bytes::from_static(b"1")]);
+                }
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&row.data).is_ok());
+            }
+        }
+        invoices.parse_one(&body).ok();
+        stripe.feed("events").unwrap().parse_page(&body).ok();
+        stripe.error(400, |_| None, &body);
+    }
 }

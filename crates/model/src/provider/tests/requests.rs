@@ -8,6 +8,7 @@ fn list(name: &str, listing: &Listing<'_>) -> String {
         .collection(name)
         .unwrap()
         .list(listing)
+        .unwrap()
         .path_and_query
 }
 
@@ -64,7 +65,7 @@ fn following_pages_and_a_lost_cursor() {
             created_from: Some(Timestamp::from_seconds(10)),
             ..Listing::default()
         };
-        charges.list(&listing).path_and_query
+        charges.list(&listing).unwrap().path_and_query
     };
     assert_eq!(
         at(&cursor),
@@ -91,6 +92,79 @@ fn following_pages_and_a_lost_cursor() {
     assert_eq!(charges.resume(&blind), None);
 }
 
+/// Stripe's definition with its paging declared in another way.
+fn paged(next: &str, order: &str) -> Definition {
+    let provider = FILES[0].1.replace("newest_first", order);
+    let (before, after) = provider.split_once("next.after_last").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    let provider = format!("{before}next.{next}\n{after}");
+    Definition::compile("stripe", &[("provider.toml", &provider), FILES[1]]).unwrap()
+}
+
+#[test]
+fn pages_by_token() {
+    let definition = paged(
+        "token = { send = \"after\", take = \"paging.next.after\" }",
+        "newest_first",
+    );
+    let prices = definition.collection("price").unwrap();
+    let page = prices
+        .parse_page(br#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#)
+        .unwrap();
+    let listing = Listing {
+        cursor: page.next.as_ref(),
+        ..Listing::default()
+    };
+    assert_eq!(
+        prices.list(&listing).unwrap().path_and_query,
+        "/prices?limit=100&after=a%20b"
+    );
+    for last in [
+        r#"{"data":[]}"#,
+        r#"{"data":[],"paging":{"next":{"after":""}}}"#,
+    ] {
+        assert_eq!(
+            prices.parse_page(last.as_bytes()).unwrap().next,
+            None,
+            "{last}"
+        );
+    }
+    // A cursor from before the definition changed begins anew.
+    let cursor = PageCursor::After {
+        id: "a".to_owned(),
+        created: None,
+    };
+    let listing = Listing {
+        cursor: Some(&cursor),
+        ..Listing::default()
+    };
+    assert_eq!(
+        prices.list(&listing).unwrap().path_and_query,
+        "/prices?limit=100"
+    );
+}
+
+#[test]
+fn an_ascending_list_resumes_upwards() {
+    let next = "after_last = { send = \"after\", take = \"id\", more = \"has_more\" }";
+    let definition = paged(next, "oldest_first");
+    let prices = definition.collection("price").unwrap();
+    let cursor = PageCursor::After {
+        id: "a".to_owned(),
+        created: Some(Timestamp::from_seconds(50)),
+    };
+    let resumed = prices.resume(&cursor).unwrap();
+    let listing = Listing {
+        cursor: Some(&resumed),
+        created_from: Some(Timestamp::from_seconds(10)),
+        ..Listing::default()
+    };
+    assert_eq!(
+        prices.list(&listing).unwrap().path_and_query,
+        "/prices?limit=100&created%5Bgte%5D=50"
+    );
+}
+
 #[test]
 fn cursors_are_stored_and_read_back() {
     let cursor = PageCursor::After {
@@ -114,6 +188,16 @@ fn points_and_feeds() {
         .get("cus_1?x")
         .unwrap();
     assert_eq!(get.to_string(), "GET /customers/cus_1%3Fx");
+    for id in ["", ".", ".."] {
+        let refused = RequestError::NotAnId { id: id.to_owned() };
+        assert_eq!(stripe.collection("customer").unwrap().get(id), Err(refused));
+    }
+    let items = stripe.collection("subscription_item").unwrap();
+    let collection = items.id.clone();
+    assert_eq!(
+        items.list(&Listing::default()),
+        Err(RequestError::NoParent { collection })
+    );
     let feed = stripe.feed("events").unwrap();
     let since = Timestamp::from_seconds(1_000);
     assert_eq!(
@@ -187,16 +271,36 @@ fn headers_follow_from_the_credential() {
 }
 
 #[test]
+fn a_credential_may_have_a_header_of_its_own() {
+    let auth = "auth = { header = { name = \"X-Key\", value = \"key={secret}\" } }";
+    let provider = FILES[0]
+        .1
+        .replacen("auth = { bearer = \"secret\" }", auth, 1);
+    let definition =
+        Definition::compile("stripe", &[("provider.toml", &provider), FILES[1]]).unwrap();
+    let headers = definition
+        .headers("stripe_key", &fields(&[("secret", "s")]))
+        .unwrap();
+    assert_eq!(
+        (headers[0].name.as_str(), headers[0].value.as_str()),
+        ("X-Key", "key=s")
+    );
+    assert!(definition.headers("stripe_key", &fields(&[])).is_err());
+}
+
+#[test]
 fn the_plan_names_every_request() {
     let plan = stripe().plan().join("\n");
     for expected in [
         "Stripe (stripe) at https://api.stripe.com/v1",
         "GET /subscription_items?subscription=PARENT&limit=100, newest first",
+        "at most 25 requests per 1s, 8 at once",
+        "kept 30d, overlap 5m",
         "once for each subscription",
         "cannot be limited by creation time",
         "lines from GET /invoices/{id}/lines",
         "events events of invoice.* except invoice.upcoming",
-        "list the last 2592000s again every 3600s",
+        "list the last 30d again every 1h",
     ] {
         assert!(plan.contains(expected), "{expected} in\n{plan}");
     }

@@ -25,6 +25,7 @@ pub(super) enum Change {
 
 pub(super) fn create(state: &mut State, params: &Params, cause: &Cause) -> Result<Value, Error> {
     let subscription = required_reference(state, Collection::Subscription, params, "subscription")?;
+    refuse_canceled(&subscription)?;
     let item = new_item(state, params, "price")?;
     let item = insert(state, id_of(&subscription), item, cause);
     refresh(state, &subscription, cause);
@@ -39,6 +40,7 @@ pub(super) fn update(
 ) -> Result<Value, Error> {
     let new = changed(state, old, params, "price")?;
     let subscription = state.find(Collection::Subscription, text_at(old, "subscription"))?;
+    refuse_canceled(&subscription)?;
     state.replace(Collection::SubscriptionItem, &new);
     refresh(state, &subscription, cause);
     Ok(new)
@@ -50,6 +52,7 @@ pub(super) fn delete(state: &mut State, id: &str, cause: &Cause) -> Result<Value
     let siblings = state
         .table(Collection::SubscriptionItem)
         .children(id_of(&subscription));
+    refuse_canceled(&subscription)?;
     if siblings.len() == 1 {
         return Err(last_item());
     }
@@ -235,6 +238,14 @@ fn refresh(state: &mut State, subscription: &Value, cause: &Cause) {
         "updated",
         cause,
     );
+}
+
+fn refuse_canceled(subscription: &Value) -> Result<(), Error> {
+    if subscription["status"] == "canceled" {
+        let message = format!("The subscription {} is canceled.", id_of(subscription));
+        return Err(Error::StateForbids(message));
+    }
+    Ok(())
 }
 
 fn last_item() -> Error {

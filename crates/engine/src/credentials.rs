@@ -1,0 +1,326 @@
+//! Credentials: checked against the provider, sealed, one per upstream account.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use headrace_model::config::{self, Account as UpstreamAccount, Metadata, RateLimit};
+use headrace_model::health::{Health, HealthStatus};
+use headrace_model::json;
+use headrace_model::provider::{BadCredential, CredentialKind, Failure};
+use headrace_model::quota::Priority;
+use headrace_model::{CredentialId, OrgId};
+use uuid::Uuid;
+
+use crate::entity::{self, Stored, account_name};
+use crate::error::Problems;
+use crate::names::check_name;
+use crate::outbound::{Account, AccountError, Call, CallError, MASK, seal_secrets};
+use crate::providers::Provider;
+use crate::{Engine, Error};
+
+/// A credential as it is given.
+#[derive(Clone, Debug)]
+pub struct NewCredential {
+    /// Its kind, such as `stripe_key`, or an alias of one.
+    pub kind: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// Its fields, under any of their names.
+    pub fields: BTreeMap<String, String>,
+    /// The OAuth app it was made with.
+    pub oauth_app_id: Option<Uuid>,
+    /// The user's own.
+    pub metadata: Option<Metadata>,
+    /// Whether to check it against the provider.
+    pub verify: bool,
+}
+
+/// Changes of a credential; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialPatch {
+    /// A name for people.
+    pub name: Option<Option<String>>,
+    /// The user's own.
+    pub metadata: Option<Metadata>,
+    /// All its fields anew; masked ones stay as they are.
+    pub fields: Option<BTreeMap<String, String>>,
+    /// The budget of the account.
+    pub rate_limit: Option<Option<RateLimit>>,
+}
+
+/// What a check found.
+struct Checked {
+    account: Option<UpstreamAccount>,
+    health: Health,
+}
+
+type Fields = BTreeMap<String, String>;
+
+impl Engine {
+    /// Takes a credential. One for an account that is known already updates it: the flag tells whether
+    /// it is new.
+    pub async fn put_credential(
+        &self,
+        org: OrgId,
+        new: NewCredential,
+    ) -> Result<(Stored<config::Credential>, bool), Error> {
+        let mut problems = Problems::default();
+        if let Some(name) = &new.name {
+            check_name("name", name, &mut problems);
+        }
+        problems.check()?;
+        let (provider, kind) = self.kind(&new.kind)?;
+        let fields = kind.read(&new.fields).map_err(unusable)?;
+        let now = self.clock.now();
+        let id = CredentialId(self.new_id());
+        let checked = match new.verify {
+            true => self.verify(id, &provider, kind, &fields).await?,
+            false => Checked {
+                account: None,
+                health: Health::noted(HealthStatus::Initializing, "not checked yet: taken with verify=false", now),
+            },
+        };
+        let known = match &checked.account {
+            Some(account) => {
+                let name = account_name(&kind.id, account);
+                self.store.object_named(headrace_store::Kind::Credential, org, &name).await?
+            }
+            None => None,
+        };
+        if let Some(known) = known {
+            let mut credential = entity::load::<config::Credential>(&*self.store, org, known.id).await?;
+            self.seal_into(&mut credential, kind, &fields)?;
+            let value = &mut credential.value;
+            value.name = new.name.or(value.name.take());
+            value.metadata = new.metadata.unwrap_or_else(|| value.metadata.clone());
+            value.oauth_app_id = new.oauth_app_id.or(value.oauth_app_id);
+            value.health = checked.health;
+            credential.save(&*self.store, now).await?;
+            self.credential_changed(&credential).await?;
+            return Ok((credential, false));
+        }
+        let mut credential = Stored::new(
+            id.0,
+            org,
+            now,
+            config::Credential {
+                provider: provider.definition.name.clone(),
+                kind: kind.id.clone(),
+                name: new.name,
+                account: checked.account,
+                oauth_app_id: new.oauth_app_id,
+                properties: Fields::new(),
+                sealed: String::new(),
+                secret_names: BTreeSet::new(),
+                metadata: new.metadata.unwrap_or_default(),
+                health: checked.health,
+                rate_limit: None,
+            },
+        );
+        self.seal_into(&mut credential, kind, &fields)?;
+        credential.save(&*self.store, now).await?;
+        Ok((credential, true))
+    }
+
+    /// The organisation's credentials.
+    pub async fn credentials(&self, org: OrgId) -> Result<Vec<Stored<config::Credential>>, Error> {
+        entity::all(&*self.store, Some(org)).await
+    }
+
+    /// A credential.
+    pub async fn credential(&self, org: OrgId, id: Uuid) -> Result<Stored<config::Credential>, Error> {
+        entity::load(&*self.store, org, id).await
+    }
+
+    /// Changes a credential. New fields are checked first; those of another account change nothing.
+    pub async fn patch_credential(
+        &self,
+        org: OrgId,
+        id: Uuid,
+        patch: CredentialPatch,
+        verify: bool,
+    ) -> Result<Stored<config::Credential>, Error> {
+        let mut credential = self.credential(org, id).await?;
+        let CredentialPatch { name, metadata, fields, rate_limit } = patch;
+        if let Some(given) = fields {
+            let (provider, kind) = self.kind(&credential.value.kind)?;
+            let id = CredentialId(credential.id);
+            let mut known = self.open(&credential)?;
+            let given = given.into_iter().filter(|(_, value)| value != MASK).collect();
+            let given = read_some(kind, &given)?;
+            known.extend(given);
+            let fields = kind.read(&known).map_err(unusable)?;
+            if verify {
+                let checked = self.verify(id, &provider, kind, &fields).await?;
+                same_account(credential.value.account.as_ref(), checked.account.as_ref())?;
+                credential.value.account = checked.account.or(credential.value.account.take());
+                credential.value.health = checked.health;
+            }
+            self.seal_into(&mut credential, kind, &fields)?;
+        }
+        let value = &mut credential.value;
+        if let Some(name) = name {
+            let mut problems = Problems::default();
+            check_name("name", name.as_deref().unwrap_or_default(), &mut problems);
+            problems.check()?;
+            value.name = name;
+        }
+        value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
+        value.rate_limit = rate_limit.unwrap_or(value.rate_limit);
+        credential.save(&*self.store, self.clock.now()).await?;
+        self.credential_changed(&credential).await?;
+        Ok(credential)
+    }
+
+    /// Removes a credential that no sync reads with.
+    pub async fn delete_credential(&self, org: OrgId, id: Uuid) -> Result<(), Error> {
+        let credential = self.credential(org, id).await?;
+        let used = self.syncs_of_credential(org, CredentialId(id)).await?.len();
+        if used > 0 {
+            let sentence = format!("{used} syncs read with this credential: remove them first");
+            return Err(Error::Conflict(sentence));
+        }
+        self.store.write(vec![credential.delete()]).await?;
+        self.sync.outbound.forget(CredentialId(id));
+        Ok(())
+    }
+
+    fn open(&self, credential: &Stored<config::Credential>) -> Result<Fields, Error> {
+        let id = CredentialId(credential.id);
+        let secrets = crate::outbound::open_secrets(&self.sync.keyring, id, &credential.value.sealed);
+        let mut fields = secrets.map_err(cannot_open)?;
+        fields.extend(credential.value.properties.clone());
+        Ok(fields)
+    }
+
+    fn kind(&self, id: &str) -> Result<(Arc<Provider>, &CredentialKind), Error> {
+        let providers = self.sync.providers.iter();
+        let mut kinds = providers.filter_map(|provider| Some((provider, provider.definition.credential(id)?)));
+        kinds.next().map(|(provider, kind)| (Arc::clone(provider), kind)).ok_or_else(|| {
+            let known = self.sync.providers.iter().flat_map(|provider| &provider.definition.credentials);
+            let known: Vec<&str> = known.map(|kind| kind.id.as_str()).collect();
+            Error::invalid("kind", format!("{id:?} is not known here: expected one of {}", known.join(", ")))
+        })
+    }
+
+    fn seal_into(
+        &self,
+        credential: &mut Stored<config::Credential>,
+        kind: &CredentialKind,
+        fields: &Fields,
+    ) -> Result<(), Error> {
+        let is_secret = |name: &str| kind.fields.iter().any(|field| field.name == name && field.secret);
+        let (secret, shown): (Fields, Fields) =
+            fields.clone().into_iter().partition(|(name, _)| is_secret(name));
+        let id = CredentialId(credential.id);
+        credential.value.sealed = seal_secrets(&self.sync.keyring, id, &secret).map_err(cannot_open)?;
+        credential.value.secret_names = secret.into_keys().collect();
+        credential.value.properties = shown;
+        Ok(())
+    }
+
+    /// Asks the provider whether the credential works. Refused is an error with the provider's words;
+    /// where the question itself is forbidden or not known there, it is taken unverified.
+    async fn verify(
+        &self,
+        id: CredentialId,
+        provider: &Arc<Provider>,
+        kind: &CredentialKind,
+        fields: &Fields,
+    ) -> Result<Checked, Error> {
+        let account = Account::new(id, Arc::clone(provider), &kind.id, fields, None).map_err(cannot_open)?;
+        let now = self.clock.now();
+        let (mut found, mut live, mut doubt) = (None, None, None);
+        for check in &provider.definition.checks {
+            let call =
+                Call { account: &account, request: &check.request, priority: Priority::Write, sync: None };
+            match self.sync.outbound.send_once(call).await {
+                Ok(answer) => {
+                    let text = |path| json::text(&answer.body, path).map(|text| text.into_owned());
+                    found = check.account.as_ref().and_then(text).or(found);
+                    let mode = check.livemode.as_ref().and_then(text);
+                    live = mode.and_then(|mode| mode.parse().ok()).or(live);
+                }
+                Err(error) => match error.failure() {
+                    Some(Failure::Reauthorize) => return Err(refused(kind, &error)),
+                    Some(Failure::Forbidden | Failure::Gone | Failure::Rejected) => {
+                        doubt = Some(error.to_string());
+                    }
+                    _ => return Err(Error::Upstream(crate::chain(&error))),
+                },
+            }
+        }
+        self.sync.outbound.forget(id);
+        let account = found.map(|id| UpstreamAccount { id, live });
+        let health = match (&account, doubt) {
+            (Some(_), _) => Health::plain(HealthStatus::Healthy, now),
+            (None, Some(doubt)) => {
+                let note = format!("taken unverified: it could not be checked, as {doubt}");
+                Health::noted(HealthStatus::Warning, note, now)
+            }
+            (None, None) => Health::noted(HealthStatus::Warning, "taken unverified: the provider did not name the account", now),
+        };
+        Ok(Checked { account, health })
+    }
+
+    /// What reads with the credential goes on with what it is now.
+    async fn credential_changed(&self, credential: &Stored<config::Credential>) -> Result<(), Error> {
+        let id = CredentialId(credential.id);
+        if let Some(provider) = self.sync.providers.get(&credential.value.provider) {
+            let default = crate::outbound::default_limit(&provider.definition);
+            self.sync.outbound.set_limit(id, credential.value.rate_limit.unwrap_or(default));
+        }
+        for sync in self.syncs_of_credential(credential.org, id).await? {
+            self.sync.supervisor.changed(headrace_model::SyncId(sync.id));
+        }
+        Ok(())
+    }
+}
+
+/// Reads some of a kind's fields by any of their names; the others may be absent.
+fn read_some(kind: &CredentialKind, given: &Fields) -> Result<Fields, Error> {
+    let mut read = Fields::new();
+    for (name, value) in given {
+        let named = |field: &&headrace_model::provider::CredentialField| {
+            field.name == *name || field.aliases.contains(name)
+        };
+        let field = kind.fields.iter().find(named);
+        let field = field.ok_or_else(|| unusable(BadCredential::UnknownField(name.clone())))?;
+        read.insert(field.name.clone(), value.clone());
+    }
+    Ok(read)
+}
+
+fn same_account(known: Option<&UpstreamAccount>, found: Option<&UpstreamAccount>) -> Result<(), Error> {
+    match (known, found) {
+        (Some(known), Some(found)) if known != found => Err(Error::Conflict(format!(
+            "these are for the account {}, but the credential is for {}: make a new credential instead",
+            found.id, known.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refused(kind: &CredentialKind, error: &CallError) -> Error {
+    let secret = kind.fields.iter().find(|field| field.secret);
+    let field = secret.map_or("properties".to_owned(), |field| format!("properties.{}", field.name));
+    Error::invalid(field, format!("was refused: {error}"))
+}
+
+fn unusable(bad: BadCredential) -> Error {
+    let reason = bad.to_string();
+    match bad {
+        BadCredential::UnknownKind(_) => Error::invalid("kind", reason),
+        BadCredential::UnknownField(field) | BadCredential::Twice(field) | BadCredential::Missing(field) => {
+            Error::invalid(format!("properties.{field}"), reason)
+        }
+        BadCredential::NotAHeader(_) => Error::invalid("properties", reason),
+    }
+}
+
+fn cannot_open(error: AccountError) -> Error {
+    match error {
+        AccountError::Bad(bad) => unusable(bad),
+        other => Error::Sealing { action: "use", source: Box::new(other) },
+    }
+}

@@ -1,0 +1,268 @@
+//! `/v1/collections` and `/v1/providers`: what can be synced.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use headrace_engine::Provider;
+use headrace_model::Timestamp;
+use headrace_model::provider::{Collection, CredentialKind};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{CanAdmin, CanRead, unbound};
+use super::error::{ApiError, Code};
+use super::extract::{IdPath, NamePath};
+use super::list::List;
+use super::syncs::RateLimitDoc;
+use super::{App, Errors};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_collections))
+        .routes(routes!(get_collection))
+        .routes(routes!(start_collection_refresh))
+        .routes(routes!(collection_refresh_status))
+        .routes(routes!(list_providers))
+        .routes(routes!(get_provider))
+}
+
+/// A collection: a kind of object at a provider.
+#[derive(Debug, Serialize, ToSchema)]
+struct CollectionOut {
+    /// Its id, such as `stripe:customer`.
+    id: String,
+    /// Its name at the provider.
+    upstream_id: String,
+    /// The name people know it by.
+    name: String,
+    /// What can be written to it.
+    mutable: Mutable,
+    /// Whether changes arrive by a feed, and not only by reading it again.
+    realtime: bool,
+    /// Its fields, as far as they are declared.
+    fields: Vec<FieldOut>,
+}
+
+/// What can be written.
+#[derive(Debug, Serialize, ToSchema)]
+struct Mutable {
+    /// New records.
+    create: bool,
+    /// Changes of records.
+    update: bool,
+    /// Removal of records.
+    delete: bool,
+}
+
+/// A field of a collection's records.
+#[derive(Debug, Serialize, ToSchema)]
+struct FieldOut {
+    /// Its id, such as `stripe:customer:name`.
+    id: String,
+    /// Its name.
+    name: String,
+    /// Where it is in `data`.
+    accessor: String,
+    /// Its type.
+    r#type: &'static str,
+    /// Whether it is the record's id.
+    primary_key: bool,
+}
+
+fn out(collection: &Collection) -> CollectionOut {
+    let field = |field: &headrace_model::provider::Field| FieldOut {
+        id: format!("{}:{}", collection.id, field.name),
+        name: field.name.clone(),
+        accessor: field.name.clone(),
+        r#type: field.kind.name(),
+        primary_key: field.primary_key,
+    };
+    CollectionOut {
+        id: collection.id.clone(),
+        upstream_id: collection.name.clone(),
+        name: collection.title.clone(),
+        mutable: Mutable { create: false, update: false, delete: false },
+        realtime: collection.realtime(),
+        fields: collection.fields.iter().map(field).collect(),
+    }
+}
+
+/// Lists the collections that a credential opens.
+#[utoipa::path(get, path = "/v1/collections/{credential_id}", tag = "collections",
+    params(("credential_id" = Uuid, Path)),
+    responses((status = 200, body = List<CollectionOut>), Errors))]
+async fn list_collections(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    IdPath(id): IdPath,
+) -> Result<Json<List<CollectionOut>>, ApiError> {
+    unbound(&caller)?;
+    let (_, provider) = app.engine.provider_of_credential(caller.org, id).await?;
+    let data = provider.definition.collections.iter().map(out).collect();
+    Ok(Json(List { data, next_cursor: None }))
+}
+
+/// Reads a collection that a credential opens.
+#[utoipa::path(get, path = "/v1/collections/{credential_id}/{id}", tag = "collections",
+    params(("credential_id" = Uuid, Path), ("id" = String, Path)),
+    responses((status = 200, body = CollectionOut), Errors))]
+async fn get_collection(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    path: Result<Path<(String, String)>, axum::extract::rejection::PathRejection>,
+) -> Result<Json<CollectionOut>, ApiError> {
+    unbound(&caller)?;
+    let absent = || ApiError::new(Code::NotFound, "there is no such collection");
+    let Path((credential, id)) = path.map_err(|_| absent())?;
+    let credential = headrace_model::ids::parse_uuid(&credential).ok_or_else(absent)?;
+    let (_, provider) = app.engine.provider_of_credential(caller.org, credential).await?;
+    provider.definition.collection(&id).map(|found| Json(out(found))).ok_or_else(absent)
+}
+
+/// How the discovery of a credential's collections is doing.
+#[derive(Debug, Serialize, ToSchema)]
+struct RefreshOut {
+    /// `processing`, `succeeded` or `failed`.
+    status: &'static str,
+    /// When it began last.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_started_at: Option<Timestamp>,
+    /// When it succeeded last.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_succeeded_at: Option<Timestamp>,
+    /// Why it failed.
+    error: Option<String>,
+}
+
+/// Looks again which collections a credential opens. Where they are declared there is nothing to
+/// discover, and it has succeeded at once.
+#[utoipa::path(post, path = "/v1/collections/{credential_id}/refresh/start", tag = "collections",
+    params(("credential_id" = Uuid, Path)),
+    responses((status = 200, body = RefreshOut), Errors))]
+async fn start_collection_refresh(
+    CanAdmin(caller): CanAdmin,
+    State(app): State<App>,
+    IdPath(id): IdPath,
+) -> Result<Json<RefreshOut>, ApiError> {
+    let (credential, _) = app.engine.provider_of_credential(caller.org, id).await?;
+    Ok(Json(declared(credential.created_at)))
+}
+
+/// How the last look for collections went.
+#[utoipa::path(get, path = "/v1/collections/{credential_id}/refresh/status", tag = "collections",
+    params(("credential_id" = Uuid, Path)),
+    responses((status = 200, body = RefreshOut), Errors))]
+async fn collection_refresh_status(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    IdPath(id): IdPath,
+) -> Result<Json<RefreshOut>, ApiError> {
+    unbound(&caller)?;
+    let (credential, _) = app.engine.provider_of_credential(caller.org, id).await?;
+    Ok(Json(declared(credential.created_at)))
+}
+
+/// Every collection of today's definitions is declared: known since the credential is.
+fn declared(since: Timestamp) -> RefreshOut {
+    let since = Some(since);
+    RefreshOut { status: "succeeded", last_started_at: since, last_succeeded_at: since, error: None }
+}
+
+/// A provider.
+#[derive(Debug, Serialize, ToSchema)]
+struct ProviderOut {
+    /// Its id, such as `stripe`.
+    id: String,
+    /// The name people know it by.
+    name: String,
+    /// Where its API is documented.
+    docs: Option<String>,
+    /// The API version that is read.
+    api_version: Option<String>,
+    /// The kinds of credentials it takes.
+    credential_kinds: Vec<KindOut>,
+    /// How fast it is asked, where nothing else is set.
+    rate_limit: RateLimitDoc,
+    /// Its collections.
+    collections: Vec<CollectionOut>,
+}
+
+/// A kind of credential.
+#[derive(Debug, Serialize, ToSchema)]
+struct KindOut {
+    /// Its id, such as `stripe_key`.
+    id: String,
+    /// The name people know it by.
+    name: String,
+    /// Other ids it is accepted under.
+    aliases: Vec<String>,
+    /// Its fields.
+    fields: Vec<KindField>,
+}
+
+/// A field of a credential.
+#[derive(Debug, Serialize, ToSchema)]
+struct KindField {
+    /// Its name in `properties`.
+    name: String,
+    /// The name people know it by.
+    title: String,
+    /// Whether it is shown masked.
+    secret: bool,
+    /// Whether it is needed.
+    required: bool,
+    /// Other names it is accepted under.
+    aliases: Vec<String>,
+}
+
+fn provider_out(provider: &Provider) -> ProviderOut {
+    let definition = &provider.definition;
+    ProviderOut {
+        id: definition.name.clone(),
+        name: definition.title.clone(),
+        docs: definition.docs.clone(),
+        api_version: definition.version.clone(),
+        credential_kinds: definition.credentials.iter().map(kind_out).collect(),
+        rate_limit: headrace_engine::default_limit(definition).into(),
+        collections: definition.collections.iter().map(out).collect(),
+    }
+}
+
+fn kind_out(kind: &CredentialKind) -> KindOut {
+    let field = |field: &headrace_model::provider::CredentialField| KindField {
+        name: field.name.clone(),
+        title: field.title.clone(),
+        secret: field.secret,
+        required: !field.optional,
+        aliases: field.aliases.clone(),
+    };
+    KindOut {
+        id: kind.id.clone(),
+        name: kind.title.clone(),
+        aliases: kind.aliases.clone(),
+        fields: kind.fields.iter().map(field).collect(),
+    }
+}
+
+/// Lists the providers.
+#[utoipa::path(get, path = "/v1/providers", tag = "collections",
+    responses((status = 200, body = List<ProviderOut>), Errors))]
+async fn list_providers(
+    CanRead(_caller): CanRead,
+    State(app): State<App>,
+) -> Result<Json<List<ProviderOut>>, ApiError> {
+    let data = app.engine.providers().iter().map(|provider| provider_out(provider)).collect();
+    Ok(Json(List { data, next_cursor: None }))
+}
+
+/// Reads a provider.
+#[utoipa::path(get, path = "/v1/providers/{id}", tag = "collections", params(("id" = String, Path)),
+    responses((status = 200, body = ProviderOut), Errors))]
+async fn get_provider(
+    CanRead(_caller): CanRead,
+    State(app): State<App>,
+    NamePath(id): NamePath,
+) -> Result<Json<ProviderOut>, ApiError> {
+    Ok(Json(provider_out(&*app.engine.provider(&id)?)))
+}

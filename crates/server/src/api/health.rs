@@ -1,0 +1,51 @@
+//! `/health`, `/ready` and `/v1/metrics`: whether it lives, whether it can work, how it does.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::{CanRead, unbound};
+use super::error::ApiError;
+use super::{App, Errors};
+
+pub(super) fn open_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+}
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// How it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct StatusOut {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// Whether the server lives.
+#[utoipa::path(get, path = "/health", tag = "health", security(()), responses((status = 200, body = StatusOut)))]
+async fn health() -> Json<StatusOut> {
+    Json(StatusOut { status: "ok" })
+}
+
+/// Whether the server can work: its store can write.
+#[utoipa::path(get, path = "/ready", tag = "health", security(()), responses((status = 200, body = StatusOut), Errors))]
+async fn ready(State(app): State<App>) -> Result<Json<StatusOut>, ApiError> {
+    app.engine.store().ready().await?;
+    Ok(Json(StatusOut { status: "ok" }))
+}
+
+/// Metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "health",
+    responses((status = 200, content_type = "text/plain", body = String), Errors))]
+async fn metrics(CanRead(caller): CanRead, State(app): State<App>) -> Result<Response, ApiError> {
+    unbound(&caller)?;
+    let text = app.metrics.render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}

@@ -1,0 +1,117 @@
+//! `/v1/records/live`: every change as it is committed, as server-sent events.
+
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use headrace_engine::{Engine, MAX_ANSWER_BYTES};
+use headrace_model::filter::Filter;
+use headrace_model::{OrgId, StreamId};
+use headrace_store::Range;
+use tokio::sync::watch;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::CanRead;
+use super::error::ApiError;
+use super::extract::Query;
+use super::record_json::RecordWriter;
+use super::records::{RecordParams, stream_for};
+use super::{App, Errors};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(live_records))
+}
+
+/// A listener that reads too slowly is dropped after this long; it resumes with `Last-Event-ID`.
+const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
+/// Entries read at a time.
+const PAGE: usize = 200;
+
+/// Follows records: one event per change, as it is committed. `id` is its `updated_idx`; pass the last
+/// one seen as `Last-Event-ID` to resume.
+#[utoipa::path(get, path = "/v1/records/live", tag = "records", params(RecordParams,
+    ("Last-Event-ID" = Option<u64>, Header, description = "resume after this updated_idx")),
+    responses((status = 200, content_type = "text/event-stream", body = String), Errors))]
+async fn live_records(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+    headers: HeaderMap,
+    Query(params): Query<RecordParams>,
+) -> Result<Response, ApiError> {
+    let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
+    let filter = params.filter()?;
+    let resume = headers.get("last-event-id").map(|id| {
+        let wrong = || ApiError::invalid("Last-Event-ID", "must be an updated_idx");
+        id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(wrong)
+    });
+    let after = match resume.transpose()? {
+        Some(after) => after,
+        None => app.engine.store().last_idx(stream).await?,
+    };
+    let appended = app.engine.store().watch(stream).await?;
+    let follower = Follower { app, org: caller.org, stream, filter, after, appended };
+    let kind = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((kind, axum::body::Body::from_stream(follower.events())).into_response())
+}
+
+struct Follower {
+    app: App,
+    org: OrgId,
+    stream: StreamId,
+    filter: Filter,
+    after: u64,
+    appended: watch::Receiver<u64>,
+}
+
+impl Follower {
+    fn events(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream::unfold(Some(self), |follower| async move {
+            let mut follower = follower?;
+            match follower.next().await {
+                Ok(Some(bytes)) => Some((Ok(bytes), Some(follower))),
+                Ok(None) => None,
+                Err(error) => {
+                    let summary = serde_json::to_string(&error.summary).unwrap_or_default();
+                    Some((Ok(format!("event: error\ndata: {summary}\n\n").into()), None))
+                }
+            }
+        })
+    }
+
+    /// The next events, or a comment that keeps the connection open; `None` when the server stops.
+    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let engine: &Engine = &self.app.engine;
+        loop {
+            // Before reading: what is appended during the read wakes the next turn.
+            self.appended.borrow_and_update();
+            let range = Range { after: self.after, limit: PAGE, max_bytes: MAX_ANSWER_BYTES, newest_first: false };
+            let upto = engine.store().last_idx(self.stream).await?;
+            let records = engine.records(self.org, self.stream, &self.filter, range).await?;
+            // Only up to the bound: a sync that the filter does not know yet lies beyond it.
+            let rows: Vec<_> = records.page.rows.iter().filter(|row| row.idx <= upto).collect();
+            if let Some(last) = rows.last() {
+                self.after = last.idx;
+                let mut out = Vec::new();
+                let mut writer = RecordWriter::new(self.stream, &records.book);
+                for row in rows {
+                    out.extend_from_slice(format!("id: {}\nevent: record\ndata: ", row.idx).as_bytes());
+                    writer.write(row, &mut out);
+                    out.extend_from_slice(b"\n\n");
+                }
+                return Ok(Some(out.into()));
+            }
+            tokio::select! {
+                changed = self.appended.changed() => if changed.is_err() { return Ok(None) },
+                () = tokio::time::sleep(KEEP_ALIVE) => return Ok(Some(Bytes::from_static(b": still here\n\n"))),
+                () = engine.stopping().cancelled() => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `/v1/openapi.json`: the API's description, generated from the code.
+
+use axum::Json;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{IntoResponses, Modify, OpenApi as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::auth::CanRead;
+use super::error::ApiError;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(openapi))
+}
+
+/// What every operation may answer besides.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) enum Errors {
+    /// The body or the query cannot be read.
+    #[response(status = 400)]
+    Malformed(ApiError),
+    /// No token, or a bad one.
+    #[response(status = 401)]
+    Unauthorized(ApiError),
+    /// The token does not allow it.
+    #[response(status = 403)]
+    Forbidden(ApiError),
+    /// There is no such thing.
+    #[response(status = 404)]
+    NotFound(ApiError),
+    /// It contradicts what is there.
+    #[response(status = 409)]
+    Conflict(ApiError),
+    /// The body is too large.
+    #[response(status = 413)]
+    TooLarge(ApiError),
+    /// The body is not JSON.
+    #[response(status = 415)]
+    UnsupportedMediaType(ApiError),
+    /// Fields are wrong.
+    #[response(status = 422)]
+    Invalid(ApiError),
+    /// Too many at once.
+    #[response(status = 429)]
+    TooMany(ApiError),
+    /// The provider did not answer usefully.
+    #[response(status = 502)]
+    Upstream(ApiError),
+    /// Not now.
+    #[response(status = 503)]
+    Unavailable(ApiError),
+}
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Headrace",
+        description = "Streams API data into your app and database.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    security(("token" = [])),
+    modifiers(&Bearer)
+)]
+struct Head;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+        let scheme = scheme.description(Some("an API token")).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The whole document.
+fn document() -> OpenApi {
+    let routes = super::guarded().merge(super::health::open_routes());
+    let mut document = Head::openapi();
+    document.merge(routes.into_openapi());
+    document
+}
+
+/// The API's description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "health",
+    responses((status = 200, body = Object), Errors))]
+async fn openapi(CanRead(_caller): CanRead) -> Json<OpenApi> {
+    Json(document())
+}

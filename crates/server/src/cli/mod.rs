@@ -1,0 +1,56 @@
+//! The command line.
+
+mod dev;
+mod org;
+pub mod out;
+mod provider;
+mod serve;
+mod token;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Options;
+
+/// Streams API data into your app and database.
+#[derive(Debug, Parser)]
+#[command(name = "headrace", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve(Options),
+    /// Show what Headrace does: a sandbox Stripe account (or your own), a sync and a consumer
+    Dev(dev::DevOptions),
+    /// Organisations
+    #[command(subcommand)]
+    Org(org::OrgCommand),
+    /// API tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Provider definitions
+    #[command(subcommand)]
+    Provider(provider::ProviderCommand),
+    /// The configuration file with its defaults
+    Config,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(options) => serve::run(options).await,
+            Command::Dev(options) => dev::run(options).await,
+            Command::Org(command) => org::run(command).await,
+            Command::Token(command) => token::run(command).await,
+            Command::Provider(command) => provider::run(&command),
+            Command::Config => {
+                out::line(crate::config::DEFAULTS.trim_end());
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Configuration: documented defaults, then a file, then the environment, then the command line.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde::Deserialize;
+
+/// The defaults, as users read them.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// What can be given on the command line or in the environment.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Options {
+    /// A configuration file
+    #[arg(long, env = "HEADRACE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the embedded store keeps its data
+    #[arg(long, env = "HEADRACE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The address to serve on
+    #[arg(long, env = "HEADRACE_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// What others must reach: webhooks, redirects, links
+    #[arg(long, env = "HEADRACE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// The key file that seals credentials
+    #[arg(long, env = "HEADRACE_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Further provider definitions
+    #[arg(long, env = "HEADRACE_PROVIDERS_DIR", value_name = "DIR")]
+    pub providers_dir: Option<PathBuf>,
+    /// Where to find a provider's API instead: NAME=URL, repeatable
+    #[arg(long = "provider-base-url", value_name = "NAME=URL")]
+    pub provider_base_urls: Vec<String>,
+    /// Log lines as JSON
+    #[arg(long, env = "HEADRACE_LOG_JSON")]
+    pub log_json: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+    public_url: Option<String>,
+    key_file: Option<PathBuf>,
+    providers_dir: Option<PathBuf>,
+    log_json: Option<bool>,
+    #[serde(default)]
+    provider_base_url: BTreeMap<String, String>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the embedded store keeps its data.
+    pub data_dir: PathBuf,
+    /// The address to serve on.
+    pub listen: String,
+    /// What others must reach.
+    pub public_url: Option<String>,
+    /// The key file.
+    pub key_file: PathBuf,
+    /// Further provider definitions.
+    pub providers_dir: Option<PathBuf>,
+    /// Base URLs by provider.
+    pub base_urls: BTreeMap<String, String>,
+    /// Log lines as JSON.
+    pub log_json: bool,
+}
+
+const BASE_URL_VARIABLE: &str = "HEADRACE_PROVIDER_BASE_URL_";
+
+impl Config {
+    /// Puts the configuration together. `environment` is what may name base URLs.
+    pub fn load(
+        options: Options,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let defaults: File = toml::from_str(DEFAULTS).context("the built-in defaults")?;
+        let file: File = match &options.config {
+            None => toml::from_str("")?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("could not read the configuration {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))?
+            }
+        };
+        let set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let data_dir = options.data_dir.or(file.data_dir).or(defaults.data_dir).unwrap_or_default();
+        let key_file = options.key_file.or(file.key_file).filter(set);
+        let mut base_urls = file.provider_base_url;
+        for (name, url) in environment {
+            if let Some(provider) = name.strip_prefix(BASE_URL_VARIABLE) {
+                base_urls.insert(provider.to_ascii_lowercase(), url);
+            }
+        }
+        for pair in options.provider_base_urls {
+            let Some((name, url)) = pair.split_once('=') else {
+                bail!("--provider-base-url {pair:?} must be NAME=URL, such as stripe=http://127.0.0.1:8420");
+            };
+            base_urls.insert(name.to_owned(), url.to_owned());
+        }
+        Ok(Self {
+            key_file: key_file.unwrap_or_else(|| data_dir.join("headrace.keys")),
+            data_dir,
+            listen: options.listen.or(file.listen).or(defaults.listen).unwrap_or_default(),
+            public_url: options.public_url.or(file.public_url).filter(|url| !url.is_empty()),
+            providers_dir: options.providers_dir.or(file.providers_dir).filter(set),
+            base_urls,
+            log_json: options.log_json || file.log_json.or(defaults.log_json).unwrap_or(false),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! A running server: the store, the engine and the HTTP service, started and stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use headrace_engine::outbound::{Outbound, OutboundSettings};
+use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
+use headrace_engine::{Clock, Engine, Providers, SyncParts, SystemClock, clock::random, keys};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::api::{self, App};
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// How long requests under way have to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(20);
+/// The shortest token that the environment may set: shorter ones can be guessed.
+const SHORTEST_ADMIN_TOKEN: usize = 16;
+
+/// A server that serves.
+pub struct Server {
+    /// Its use cases.
+    pub engine: Arc<Engine>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    serving: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Opens the store and serves. `admin_token` is accepted besides the stored tokens.
+    pub async fn start(
+        config: &Config,
+        admin_token: Option<&str>,
+        settings: SyncSettings,
+    ) -> anyhow::Result<Self> {
+        if admin_token.is_some_and(|token| token.len() < SHORTEST_ADMIN_TOKEN) {
+            bail!("HEADRACE_ADMIN_TOKEN must have at least {SHORTEST_ADMIN_TOKEN} characters");
+        }
+        let providers = Providers::load(config.providers_dir.as_deref(), &config.base_urls)?;
+        let listener = TcpListener::bind(&config.listen)
+            .await
+            .with_context(|| format!("could not listen on {}: choose another --listen", config.listen))?;
+        let address = listener.local_addr()?;
+        let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
+        let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let providers = Arc::new(providers);
+        let outbound = Arc::new(Outbound::new(Arc::clone(&clock), OutboundSettings::default())?);
+        let supervisor = Supervisor::start(Parts {
+            store: Arc::clone(&store),
+            outbound: Arc::clone(&outbound),
+            providers: Arc::clone(&providers),
+            keyring: Arc::clone(&keyring),
+            clock: Arc::clone(&clock),
+            // The lock on the data directory keeps every other node out: this one is always the same.
+            node: Uuid::nil(),
+            settings,
+        })
+        .await?;
+        let parts = SyncParts { providers, keyring, outbound, supervisor };
+        let engine = Engine::start(store, clock, parts, admin_token).await?;
+        let app = App { engine: Arc::clone(&engine), metrics: Metrics::new()? };
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let service = api::router(app);
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, service).with_graceful_shutdown(stopped).await
+        });
+        Ok(Self { engine, address, stop, serving })
+    }
+
+    /// Stops: no new connections, long polls end, pages in flight are stored, the store closes.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.engine.stop().await;
+        match tokio::time::timeout(DRAIN, self.serving).await {
+            Ok(served) => served.context("the HTTP service ended badly")??,
+            Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "requests still under way were cut off"),
+        }
+        Ok(self.engine.store().close().await?)
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+pub async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
