@@ -180,7 +180,7 @@ impl Reconciler {
                 })
                 .await?;
                 // Nobody may wait for it any more.
-                drop(reply.send(()));
+                reply.send(()).ok();
             }
             Ask::Reread(reread, reply) => {
                 let saved = self.reread(reread).await;

@@ -161,13 +161,14 @@ impl Watched {
         Some(&events.feed)
     }
 
-    /// Reads one record by id, with its lists complete. `None` when the provider has no such read.
+    /// Reads one record by id, with its lists complete. `None` where the provider has lists only, or
+    /// none but them can show a record of this id.
     pub(super) async fn read_one(
         &self,
         id: &str,
         priority: Priority,
     ) -> Result<Option<Found>, Failure> {
-        let Some(request) = self.collection().get(id) else {
+        let Ok(request) = self.collection().get(id) else {
             return Ok(None);
         };
         // An answer that the record is gone is not dated: it counts from before it was asked for.
@@ -201,9 +202,7 @@ impl Watched {
             let mut missing: Vec<Bytes> = Vec::new();
             let mut next = Some(cut);
             while let Some(cut) = next.take() {
-                let Some(request) = collection.part(&cut) else {
-                    break;
-                };
+                let request = collection.part(&cut)?;
                 let response = self.context.ask(&request, priority).await?;
                 let part = collection.parse_part(&cut, &response.body)?;
                 self.note_repaired(part.repaired);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headrace_model::provider::{Failure as Upstream, PageError};
+use headrace_model::provider::{Failure as Upstream, PageError, RequestError};
 use headrace_model::retry::Class;
 use headrace_store::StoreError;
 
@@ -17,6 +17,9 @@ pub(super) enum Failure {
     /// The provider gave something that cannot be understood. Nothing of it was used.
     #[error("{0}")]
     Page(#[from] PageError),
+    /// What would have to be asked cannot be put into a request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -54,6 +57,7 @@ impl Failure {
                 Class::Retry { after } => Next::Retry(after),
                 Class::Reauthorize | Class::Rejected | Class::Bug => Next::StandStill,
             },
+            Self::Request(_) => Next::StandStill,
             Self::Store(StoreError::Fenced) => Next::Yield,
             Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
             Self::Page(_) | Self::Store(_) | Self::Unsettled { .. } | Self::State(_) => {
@@ -70,7 +74,7 @@ impl Failure {
                 "A page of {what} cannot be understood: {error}. Nothing of it was used; it is asked for again."
             ),
             Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
-            Self::Unsettled { .. } | Self::State(_) | Self::Stopped => {
+            Self::Request(_) | Self::Unsettled { .. } | Self::State(_) | Self::Stopped => {
                 format!("Reading {what}: {self}.")
             }
         }

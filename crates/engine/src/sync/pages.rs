@@ -76,7 +76,7 @@ impl Watched {
                 page_size: self.context.parts.settings.page_size,
                 ..Listing::default()
             };
-            let request = self.collection().list(&listing);
+            let request = self.collection().list(&listing)?;
             let (page, response) = match self.ask_page(&request, cursor.as_ref(), priority).await {
                 Ok(Asked::Page(page)) => page,
                 Ok(Asked::Elsewhere(at)) => {
@@ -110,7 +110,7 @@ impl Watched {
                 cursor: at.as_ref(),
                 page_size: self.context.parts.settings.page_size,
             };
-            let request = self.collection().list(&listing);
+            let request = self.collection().list(&listing)?;
             match self.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
                 Asked::Page((page, response)) => {
@@ -150,7 +150,7 @@ impl Watched {
                 ),
                 ..Listing::default()
             };
-            let request = parent.collection().list(&listing);
+            let request = parent.collection().list(&listing)?;
             match parent.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
                 Asked::Page((page, _)) => break page,

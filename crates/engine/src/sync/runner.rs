@@ -1,14 +1,14 @@
 //! The runner of one sync: keeps its reconcilers in line with what is stored, under a lease.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use headrace_model::config::{Credential, Sync};
 use headrace_model::{CredentialId, SyncId};
 use headrace_store::{Fence, Kind, Store, StoreError};
-use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::SyncError;
@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) id: SyncId,
     pub(super) board: Arc<Board>,
     /// How to reach the reconcilers, while there are some.
-    pub(super) desk: Mutex<Option<Desk>>,
+    desk: Mutex<Option<Desk>>,
     /// Grows with each call of [`super::Supervisor::changed`].
     asked: AtomicU64,
     /// Up to which of them everything is in effect.
@@ -54,6 +54,18 @@ impl Entry {
             in_effect: watch::Sender::new(0),
             changed: Notify::new(),
         }
+    }
+
+    /// How to reach the reconcilers; `None` while there are none.
+    pub(super) fn desk(&self) -> Option<Desk> {
+        self.desk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set_desk(&self, desk: Option<Desk>) {
+        *self.desk.lock().unwrap_or_else(PoisonError::into_inner) = desk;
     }
 
     /// Has the runner look at what is stored.
@@ -187,10 +199,10 @@ async fn start(
         fenced: CancellationToken::new(),
     });
     let reconcilers = Reconcilers::start(&context).await.map_err(failed)?;
-    *entry.desk.lock().await = Some(reconcilers.desk.clone());
+    entry.set_desk(Some(reconcilers.desk.clone()));
     entry.in_effect.send_replace(asked);
     let ended = watch_over(parts, entry, &plan, &context, stop).await;
-    *entry.desk.lock().await = None;
+    entry.set_desk(None);
     context.stop.cancel();
     reconcilers.ended().await;
     if matches!(ended, Ended::Shutdown)

@@ -145,7 +145,7 @@ impl Supervisor {
         let stored = runner::stored(&*self.parts.store, sync).await?;
         let entry = self.lock().get(&sync).cloned();
         let (lives, runs) = match &entry {
-            Some(entry) => (entry.board.read(), entry.desk.lock().await.is_some()),
+            Some(entry) => (entry.board.read(), entry.desk().is_some()),
             None => (BTreeMap::new(), false),
         };
         let live = |id: &str| {
@@ -171,7 +171,7 @@ impl Supervisor {
         collection: &str,
         reread: Reread,
     ) -> Result<(), SyncError> {
-        let desk = self.desk(sync).await?;
+        let desk = self.desk(sync)?;
         let asks = desk
             .collections
             .get(collection)
@@ -182,24 +182,27 @@ impl Supervisor {
         answer.await.map_err(|_| SyncError::NotRunning)?
     }
 
-    /// Looks for changes of a collection now, and answers at once.
-    pub async fn check(&self, sync: SyncId, collection: &str) -> Result<(), SyncError> {
-        let desk = self.desk(sync).await?;
-        let asks = desk
-            .collections
-            .get(collection)
-            .ok_or(SyncError::NotRunning)?;
-        asks.send(Ask::Check)
-            .await
-            .map_err(|_| SyncError::NotRunning)?;
+    /// Looks for changes of a collection now, in the background.
+    pub fn check(&self, sync: SyncId, collection: &str) -> Result<(), SyncError> {
+        let desk = self.desk(sync)?;
+        let asks = desk.collections.get(collection);
+        let asks = asks.ok_or(SyncError::NotRunning)?;
+        // Where the mailbox is full there will be a look soon.
+        let asked = asks.try_send(Ask::Check).is_ok();
         let feed = desk
             .feed_of
             .get(collection)
             .and_then(|feed| desk.feeds.get(feed));
-        if let Some(feed) = feed {
-            let check = FeedRequest::Check;
-            feed.send(check).await.map_err(|_| SyncError::NotRunning)?;
-        }
+        let fed = feed.is_some_and(|feed| feed.try_send(FeedRequest::Check).is_ok());
+        tracing::debug!(%sync, collection, asked, fed, "looking for changes");
+        Ok(())
+    }
+
+    /// A sync was deleted: waits until nothing of it runs, and removes what is stored of its progress.
+    pub async fn forget(self: &Arc<Self>, sync: SyncId) -> Result<(), SyncError> {
+        self.changed(sync);
+        self.in_effect(sync).await;
+        self.parts.store.drop_cursors(sync, None).await?;
         Ok(())
     }
 
@@ -210,11 +213,10 @@ impl Supervisor {
         self.tasks.wait().await;
     }
 
-    async fn desk(&self, sync: SyncId) -> Result<Desk, SyncError> {
+    fn desk(&self, sync: SyncId) -> Result<Desk, SyncError> {
         let entry = self.lock().get(&sync).cloned();
         let entry = entry.ok_or(SyncError::NotRunning)?;
-        let desk = entry.desk.lock().await.clone();
-        desk.ok_or(SyncError::NotRunning)
+        entry.desk().ok_or(SyncError::NotRunning)
     }
 
     /// The entry of a sync. A new one is run.
