@@ -1,0 +1,5 @@
+//! The server from outside: a real process, real stores, the public API.
+
+mod consuming;
+mod harness;
+mod streams;
