@@ -148,14 +148,14 @@ pub trait Store: Send + Sync + 'static {
     async fn update(
         &self,
         consumer: ConsumerId,
-        step: &mut (dyn FnMut(&mut Consumer) + Send),
+        step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()>;
 
     /// Runs `step` on the current state without changing it.
     async fn inspect(
         &self,
         consumer: ConsumerId,
-        step: &mut (dyn FnMut(&Consumer) + Send),
+        step: &mut (dyn for<'c> FnMut(&'c Consumer) + Send),
     ) -> Result<()>;
 
     /// The exact counts of a consumer for what it selects.

@@ -1,3 +1,112 @@
-//! placeholder
+//! The embedded backend: one `SQLite` file, `headrace.db`, in a directory of its own.
+//!
+//! One thread writes, in groups, with a full sync per group ([`writer`], [`group`]). Readers use
+//! snapshots of what is durable ([`pool`]). What a log holds and what consumers have outstanding is
+//! also in memory ([`streams`], [`consumers`]), published after the commit and in its order.
+
+mod append;
+mod checkpoint;
+mod consumers;
+mod dead;
+mod error;
+mod group;
+mod idempotency;
+mod keys;
+mod live;
+mod lock;
+mod migrate;
+mod next;
+mod objects;
+mod pool;
+mod read;
+mod rows;
+mod steps;
+mod store;
+mod streams;
+mod syncing;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use headrace_model::StreamId;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Result, StoreError};
+use checkpoint::Checkpoints;
+use consumers::Consumers;
+use error::{FILE, Tx, backend};
+use lock::DirLock;
+use pool::Pool;
+use streams::{StreamCell, Streams};
+use writer::Writer;
+
+/// The embedded store.
 #[derive(Debug)]
-pub(crate) struct SqliteStore;
+pub(crate) struct SqliteStore {
+    writer: Arc<Writer>,
+    readers: Arc<Pool>,
+    streams: Arc<Streams>,
+    consumers: Consumers,
+    closed: AtomicBool,
+}
+
+impl SqliteStore {
+    /// Opens the store in this directory, and makes it where it does not exist.
+    pub(crate) async fn open(directory: &Path) -> Result<Self> {
+        let directory = directory.to_owned();
+        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(&directory));
+        let store = match opening.await {
+            Ok(store) => store?,
+            Err(panicked) => return Err(backend("open the store", panicked)),
+        };
+        store.clear_dropped().await?;
+        Ok(store)
+    }
+
+    fn open_blocking(directory: &Path) -> Result<Self> {
+        let lock = DirLock::take(directory)?;
+        let file = directory.join(FILE);
+        let log = directory.join(format!("{FILE}-wal"));
+        let (db, checkpoints, streams) = (|| -> Tx<_> {
+            let mut db = open_writer(&file)?;
+            migrate::migrate(&mut db)?;
+            let checkpoints = Checkpoints::new(&db, log)?;
+            let streams = Streams::load(&db)?;
+            Ok((db, checkpoints, streams))
+        })()
+        .map_err(|fault| fault.during("open the database"))?;
+        Ok(Self {
+            writer: Arc::new(Writer::start(db, lock, checkpoints)?),
+            readers: Pool::new(file),
+            streams: Arc::new(streams),
+            consumers: Consumers::default(),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The stream, while the store is open.
+    fn stream(&self, id: StreamId) -> Result<Arc<StreamCell>> {
+        self.check_open()?;
+        Ok(self.streams.get(id))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        Ok(())
+    }
+}
+
+fn open_writer(file: &Path) -> Tx<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.set_prepared_statement_cache_capacity(128);
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "cache_size", -65_536)?;
+    db.pragma_update(None, "temp_store", "memory")?;
+    Ok(db)
+}

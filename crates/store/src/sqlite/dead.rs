@@ -1,0 +1,260 @@
+//! Dead letters, and the ends of consumers and logs.
+
+use headrace_model::delivery::DeadLetter;
+use headrace_model::{ConsumerId, RecordId, StreamId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::SqliteStore;
+use super::error::Tx;
+use super::keys;
+use crate::{Result, Selection, StoreError};
+
+/// Records of a log that are cleared away in one transaction.
+const CLEARED_AT_ONCE: usize = 2_000;
+
+impl SqliteStore {
+    /// Delivers dead records again.
+    pub(super) async fn redrive_dead(
+        &self,
+        consumer: ConsumerId,
+        records: Option<&[RecordId]>,
+        selection: &Selection,
+    ) -> Result<u64> {
+        let mut turn = self.turn(consumer).await?;
+        let before = turn.active.shape();
+        let (no, stream) = (turn.active.no, turn.active.stream.log().no);
+        let (records, selection) = (records.map(<[_]>::to_vec), selection.clone());
+        // Asked of the writer: what was submitted before is in the answer.
+        let dead = self
+            .writer
+            .write("read dead letters", move |db| {
+                let dead = records_of(db, no, records)?;
+                dead.into_iter()
+                    .map(|record| Ok((record, current(db, stream, record, &selection)?)))
+                    .collect::<Tx<Vec<_>>>()
+            })
+            .await?;
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        turn.active.machine.redrive(&dead);
+        if let Some(pending) = self.submit(&mut turn, &before) {
+            drop(turn);
+            pending.durable().await?;
+        }
+        Ok(dead.len() as u64)
+    }
+
+    /// Removes dead letters.
+    pub(super) async fn remove_dead(
+        &self,
+        consumer: ConsumerId,
+        records: Option<&[RecordId]>,
+    ) -> Result<u64> {
+        let records = records.map(<[_]>::to_vec);
+        let cell = self.consumers.get(consumer);
+        let remove = move |db: &Connection| {
+            let no = number(db, consumer)?;
+            let dead = records_of(db, no, records)?;
+            for record in &dead {
+                db.prepare_cached("delete from dead_letter where consumer = ? and record = ?")?
+                    .execute(params![no, record.to_bytes()])?;
+            }
+            Ok(dead.len() as u64)
+        };
+        let after = move |removed: Option<&u64>| {
+            if let Some(removed) = removed {
+                cell.add_dead(-removed.cast_signed());
+            }
+        };
+        self.writer
+            .submit("remove dead letters", 0, remove, after)
+            .durable()
+            .await
+    }
+
+    /// Removes a consumer.
+    pub(super) async fn remove_consumer(&self, consumer: ConsumerId) -> Result<()> {
+        let cell = self.consumers.get(consumer);
+        let remove = move |db: &Connection| remove_consumers(db, "id", consumer.0.as_bytes());
+        let after = move |removed: Option<&()>| {
+            if removed.is_some() {
+                cell.invalidate();
+            }
+        };
+        let removing = self.writer.submit("remove the consumer", 0, remove, after);
+        removing.durable().await?;
+        self.consumers.forget(consumer);
+        Ok(())
+    }
+
+    /// Removes a log. It is gone at once; its rows are cleared away piece by piece, so that other
+    /// writes go on meanwhile.
+    pub(super) async fn remove_log(&self, stream: StreamId) -> Result<()> {
+        let cell = self.streams.get(stream);
+        let remove = move |db: &Connection| detach(db, stream);
+        let after = move |removed: Option<&()>| {
+            if removed.is_some() {
+                cell.publish_drop();
+            }
+        };
+        let removing = self.writer.submit("remove the log", 0, remove, after);
+        removing.durable().await?;
+        self.clear_dropped().await
+    }
+
+    /// Clears away what is left of dropped logs.
+    pub(super) async fn clear_dropped(&self) -> Result<()> {
+        while self
+            .writer
+            .write("clear a dropped log away", clear_some)
+            .await?
+        {}
+        Ok(())
+    }
+}
+
+/// A page of dead letters in the order of their records.
+pub(super) fn page(
+    db: &Connection,
+    consumer: ConsumerId,
+    after: Option<RecordId>,
+    limit: usize,
+) -> Tx<Vec<DeadLetter>> {
+    let no = number(db, consumer)?;
+    let mut query = db.prepare_cached(
+        "select record, idx, attempts, error, died_at from dead_letter
+         where consumer = ? and record > ? order by record limit ?",
+    )?;
+    let after = after.map(RecordId::to_bytes);
+    // Every record sorts after the empty blob.
+    let after = after.as_ref().map_or(&[][..], |after| &after[..]);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = query.query_map(params![no, after, limit], |row| {
+        Ok(DeadLetter {
+            record: RecordId::from_bytes(row.get(0)?),
+            idx: row.get::<_, i64>(1)?.cast_unsigned(),
+            attempts: row.get(2)?,
+            last_error: row.get(3)?,
+            died_at: Timestamp::from_micros(row.get(4)?),
+        })
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
+    let no = db
+        .prepare_cached("select no from consumer where id = ?")?
+        .query_row([consumer.0.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(no.ok_or(StoreError::NoConsumer)?)
+}
+
+/// Those of the records that are dead, or all dead ones.
+fn records_of(db: &Connection, no: i64, records: Option<Vec<RecordId>>) -> Tx<Vec<RecordId>> {
+    let Some(mut records) = records else {
+        let mut query =
+            db.prepare_cached("select record from dead_letter where consumer = ? order by record")?;
+        let all = query.query_map([no], |row| row.get(0))?;
+        return all
+            .map(|record| Ok(RecordId::from_bytes(record?)))
+            .collect();
+    };
+    records.sort_unstable();
+    records.dedup();
+    let mut query =
+        db.prepare_cached("select 1 from dead_letter where consumer = ? and record = ?")?;
+    let mut dead = Vec::new();
+    for record in records {
+        if query.exists(params![no, record.to_bytes()])? {
+            dead.push(record);
+        }
+    }
+    Ok(dead)
+}
+
+/// The index of the record's live entry, if that matches.
+fn current(
+    db: &Connection,
+    stream: Option<i64>,
+    record: RecordId,
+    selection: &Selection,
+) -> Tx<Option<u64>> {
+    let Some(stream) = stream else {
+        return Ok(None);
+    };
+    let key = keys::find(db, stream, record)?.filter(|key| {
+        let lane = selection
+            .lanes
+            .as_ref()
+            .is_none_or(|lanes| lanes.contains(&key.lane));
+        lane && selection
+            .deleted
+            .is_none_or(|deleted| deleted == key.known.deleted)
+    });
+    Ok(key.map(|key| key.known.idx))
+}
+
+fn remove_consumers(db: &Connection, column: &str, value: &[u8; 16]) -> Tx<()> {
+    for table in ["outstanding", "dead_letter"] {
+        db.execute(
+            &format!(
+                "delete from {table} where consumer in (select no from consumer where {column} = ?)"
+            ),
+            [value],
+        )?;
+    }
+    db.execute(&format!("delete from consumer where {column} = ?"), [value])?;
+    Ok(())
+}
+
+/// Makes a log unknown, in a few rows.
+fn detach(db: &Connection, stream: StreamId) -> Tx<()> {
+    remove_consumers(db, "stream", stream.0.as_bytes())?;
+    let no: Option<i64> = db
+        .query_row(
+            "delete from stream where id = ? returning no",
+            [stream.0.as_bytes()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if let Some(no) = no {
+        db.execute("delete from lane where stream = ?", [no])?;
+        db.execute("insert into dropped_stream (no) values (?)", [no])?;
+    }
+    Ok(())
+}
+
+/// Clears some rows of a dropped log away. Answers whether there may be more.
+fn clear_some(db: &Connection) -> Tx<bool> {
+    let no: Option<i64> = db
+        .query_row("select no from dropped_stream limit 1", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let Some(no) = no else {
+        return Ok(false);
+    };
+    let bounds = [
+        super::streams::row_id(no, 0),
+        super::streams::row_id(no + 1, 0) - 1,
+    ];
+    let mut query = db.prepare_cached(
+        "delete from log where id in (select id from log where id between ? and ? limit ?)
+         returning record, id",
+    )?;
+    let gone: Vec<([u8; 16], i64)> = query
+        .query_map(
+            params![bounds[0], bounds[1], CLEARED_AT_ONCE as i64],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    for (record, id) in &gone {
+        db.prepare_cached("delete from key where record = ? and id = ?")?
+            .execute(params![record, id])?;
+    }
+    if gone.is_empty() {
+        db.execute("delete from dropped_stream where no = ?", [no])?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,76 @@
+//! What `SQLite`'s errors mean to a caller.
+
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
+use crate::StoreError;
+
+/// The name of the database file in the data directory.
+pub(super) const FILE: &str = "headrace.db";
+
+/// Why work inside a transaction failed: refused by a rule, or by `SQLite`.
+pub(super) enum Fault {
+    Refused(StoreError),
+    Sql(rusqlite::Error),
+}
+
+/// What work inside a transaction answers.
+pub(super) type Tx<T> = Result<T, Fault>;
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Fault {
+    /// The error for a caller who attempted `action`.
+    pub(super) fn during(self, action: &'static str) -> StoreError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Sql(error) => sql_error(action, &Arc::new(error)),
+        }
+    }
+}
+
+/// The error for one of many callers who attempted `action` together.
+pub(super) fn sql_error(action: &'static str, error: &Arc<rusqlite::Error>) -> StoreError {
+    match &**error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => damaged(error),
+        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => damaged(error),
+            ErrorCode::DiskFull => StoreError::DiskFull,
+            // The shared-memory index could not grow: the one full disk SQLite reports as an I/O error.
+            _ if failure.extended_code == SQLITE_IOERR_SHMSIZE => StoreError::DiskFull,
+            _ => backend(action, Arc::clone(error)),
+        },
+        _ => backend(action, Arc::clone(error)),
+    }
+}
+
+/// A failure of what is around the database.
+pub(super) fn backend(
+    action: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Backend {
+        action,
+        source: source.into(),
+    }
+}
+
+fn damaged(error: &rusqlite::Error) -> StoreError {
+    StoreError::Damaged {
+        what: format!("{FILE}: {error}"),
+    }
+}

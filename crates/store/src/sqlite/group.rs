@@ -1,0 +1,128 @@
+//! Group commit: what the writer thread does.
+//!
+//! Many jobs share a transaction, each in a savepoint of its own: one that is refused undoes nothing
+//! of the others. Nobody is answered before the commit has returned; then first everything is
+//! published, in order, then everybody is answered. When the commit fails, nothing of the group is
+//! visible and every caller gets the error.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+
+use super::checkpoint::Checkpoints;
+use super::error::{Fault, Tx, sql_error};
+use super::writer::Job;
+use crate::{Breakpoint, breakpoint};
+
+/// Jobs per transaction, at most.
+const GROUP_JOBS: usize = 64;
+/// Bytes of data per transaction, unless a single job brings more.
+const GROUP_BYTES: usize = 4 << 20;
+
+type Jobs = VecDeque<Box<dyn Job>>;
+
+/// Runs jobs until no more can come.
+pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, mut checkpoints: Checkpoints) {
+    while let Ok(first) = queue.recv() {
+        let mut group = collect(first, queue);
+        while !group.is_empty() {
+            commit(db, &mut group);
+        }
+        checkpoints.after_commit(db);
+    }
+    checkpoints.at_end(db);
+}
+
+fn collect(first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> Jobs {
+    let mut bytes = first.bytes();
+    let mut group = VecDeque::from([first]);
+    while group.len() < GROUP_JOBS
+        && bytes < GROUP_BYTES
+        && let Ok(job) = queue.try_recv()
+    {
+        bytes += job.bytes();
+        group.push_back(job);
+    }
+    group
+}
+
+/// Commits the group, or the part of it that one transaction survives.
+fn commit(db: &Connection, group: &mut Jobs) {
+    if let Err(error) = execute(db, "begin immediate") {
+        return fail("begin a transaction", error, std::mem::take(group));
+    }
+    let mut done = Jobs::new();
+    let mut refused = Vec::new();
+    while let Some(mut job) = group.pop_front() {
+        match in_savepoint(db, &mut *job) {
+            Ok(()) => done.push_back(job),
+            // Some failures, a full disk among them, make SQLite roll back the whole transaction.
+            Err(Fault::Sql(error)) if db.is_autocommit() => {
+                done.push_back(job);
+                fail("write", error, std::mem::take(&mut done));
+                break;
+            }
+            Err(fault) => {
+                let error = fault.during(job.action());
+                refused.push((job, error));
+            }
+        }
+    }
+    if !done.is_empty() || !db.is_autocommit() {
+        finish(db, done);
+    }
+    for (job, error) in refused {
+        job.answer(Err(error));
+    }
+}
+
+fn in_savepoint(db: &Connection, job: &mut dyn Job) -> Tx<()> {
+    execute(db, "savepoint job")?;
+    let ran = job.run(db);
+    if db.is_autocommit() {
+        return ran;
+    }
+    if ran.is_err()
+        && let Err(error) = execute(db, "rollback to job")
+    {
+        // What the job wrote cannot be told from the rest any more: the whole transaction goes.
+        execute(db, "rollback")?;
+        return Err(error.into());
+    }
+    execute(db, "release job")?;
+    ran
+}
+
+fn finish(db: &Connection, mut done: Jobs) {
+    breakpoint(Breakpoint::BeforeCommit);
+    if let Err(error) = execute(db, "commit") {
+        if !db.is_autocommit()
+            && let Err(error) = execute(db, "rollback")
+        {
+            tracing::error!(%error, "could not roll back");
+        }
+        return fail("commit", error, done);
+    }
+    breakpoint(Breakpoint::AfterCommit);
+    for job in &mut done {
+        job.publish();
+    }
+    breakpoint(Breakpoint::AfterPublish);
+    for job in done {
+        job.answer(Ok(()));
+    }
+}
+
+fn fail(action: &'static str, error: rusqlite::Error, jobs: Jobs) {
+    let error = Arc::new(error);
+    for job in jobs {
+        job.answer(Err(sql_error(action, &error)));
+    }
+}
+
+fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Handing out: chooses from the live set, reads, leases what was read.
+
+use std::collections::HashMap;
+
+use headrace_model::ConsumerId;
+use headrace_model::delivery::Entry;
+
+use super::SqliteStore;
+use super::consumers::{Active, Turn};
+use super::rows::{Found, Room};
+use crate::{Breakpoint, Message, Next, Result, Row, breakpoint};
+
+impl SqliteStore {
+    /// Leases what is due and what follows. Durable when it answers.
+    pub(super) async fn hand_out(
+        &self,
+        consumer: ConsumerId,
+        next: Next<'_>,
+    ) -> Result<Vec<Message>> {
+        loop {
+            let mut turn = self.turn(consumer).await?;
+            let before = turn.active.shape();
+            turn.active.machine.expire(next.now, next.policy);
+            let messages = self.fill(&mut turn, &next).await?;
+            match self.submit(&mut turn, &before) {
+                Some(pending) => {
+                    drop(turn);
+                    pending.durable().await?;
+                    breakpoint(Breakpoint::Leased);
+                    return Ok(messages);
+                }
+                None if self.settled(turn).await? => return Ok(messages),
+                None => {}
+            }
+        }
+    }
+
+    async fn fill(&self, turn: &mut Turn, next: &Next<'_>) -> Result<Vec<Message>> {
+        let mut messages = Vec::new();
+        let mut bytes = 0;
+        while messages.len() < next.batch {
+            let active = &mut *turn.active;
+            let (again, fresh) = choose(active, next, next.batch - messages.len());
+            if again.is_empty() && fresh.is_empty() {
+                break;
+            }
+            let indexes: Vec<u64> = again.iter().chain(&fresh).copied().collect();
+            let room = Room {
+                bytes: next.max_bytes.saturating_sub(bytes),
+                at_least_one: messages.is_empty(),
+            };
+            let asked = indexes.len();
+            let stream = std::sync::Arc::clone(&active.stream);
+            let found = self.rows(&stream, indexes, room).await?;
+            let cut = found.looked_at < asked;
+            let leased = lease(&mut turn.active, next, &again, &fresh, found);
+            bytes += leased
+                .iter()
+                .map(|message| message.row.data.len())
+                .sum::<usize>();
+            messages.extend(leased);
+            if cut && !messages.is_empty() {
+                break;
+            }
+        }
+        Ok(messages)
+    }
+}
+
+/// The indexes to read: those to deliver again, and what follows the position.
+fn choose(active: &mut Active, next: &Next<'_>, batch: usize) -> (Vec<u64>, Vec<u64>) {
+    let wants = active.machine.wants(next.now, batch, next.policy);
+    active.starved = wants.again.len() + wants.fresh < batch;
+    let position = active.machine.position();
+    let log = active.stream.log();
+    let fresh = log
+        .live
+        .after(next.selection, position, next.upto, wants.fresh);
+    (wants.again, fresh)
+}
+
+/// Leases what was read. What is missing has left the log since it was chosen: its successor is ahead.
+fn lease(
+    active: &mut Active,
+    next: &Next<'_>,
+    again: &[u64],
+    fresh: &[u64],
+    found: Found,
+) -> Vec<Message> {
+    let again = again.get(..found.looked_at).unwrap_or(again);
+    let seen = found.looked_at.saturating_sub(again.len());
+    let fresh = fresh.get(..seen).unwrap_or(fresh);
+    let mut rows: HashMap<u64, Row> = found.rows.into_iter().map(|row| (row.idx, row)).collect();
+    for idx in again.iter().filter(|idx| !rows.contains_key(idx)) {
+        active.machine.supersede(*idx);
+    }
+    let entry = |idx: &u64| {
+        let row = rows.get(idx)?;
+        Some(Entry {
+            idx: row.idx,
+            record: row.record,
+        })
+    };
+    let entries: Vec<Entry> = fresh.iter().filter_map(entry).collect();
+    let scanned_to = fresh.last().copied().unwrap_or(0);
+    let machine = &mut active.machine;
+    let leased = machine.lease(next.now, next.policy, again, &entries, scanned_to);
+    let message = |leased: headrace_model::delivery::Leased| {
+        let row = rows.remove(&leased.idx)?;
+        let consumer = active.no.cast_unsigned();
+        Some(Message {
+            leased,
+            consumer,
+            row,
+        })
+    };
+    leased.into_iter().filter_map(message).collect()
+}

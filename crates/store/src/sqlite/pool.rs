@@ -1,0 +1,88 @@
+//! Readers: a few read-only connections, used off the async runtime.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::error::{Tx, backend};
+use crate::{Result, StoreError};
+
+const READERS: usize = 4;
+
+/// Read-only connections. Each read sees one snapshot, of what is durable.
+#[derive(Debug)]
+pub(super) struct Pool {
+    file: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    /// A pool of readers of the database in `file`.
+    pub(super) fn new(file: PathBuf) -> Arc<Self> {
+        Arc::new(Self {
+            file,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(READERS)),
+        })
+    }
+
+    /// Runs `query` on a snapshot.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> Tx<T> + Send + 'static,
+    ) -> Result<T> {
+        let permits = Arc::clone(&self.permits);
+        let permit = permits
+            .acquire_owned()
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        let pool = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let answer = pool.on_snapshot(query);
+            drop(permit);
+            answer.map_err(|fault| fault.during(action))
+        });
+        match reading.await {
+            Ok(answer) => answer,
+            Err(panicked) => Err(backend(action, panicked)),
+        }
+    }
+
+    /// Ends the pool; reads after it fail.
+    pub(super) fn close(&self) {
+        self.permits.close();
+        self.idle().clear();
+    }
+
+    fn on_snapshot<T>(&self, query: impl FnOnce(&Connection) -> Tx<T>) -> Tx<T> {
+        let idle = self.idle().pop();
+        let db = match idle {
+            Some(db) => db,
+            None => open_reader(&self.file)?,
+        };
+        // Ends with the scope, whatever happened: readers have nothing to commit.
+        let snapshot = db.unchecked_transaction()?;
+        let answer = query(&snapshot);
+        snapshot.finish()?;
+        if !self.permits.is_closed() {
+            self.idle().push(db);
+        }
+        answer
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_reader(file: &Path) -> Tx<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.pragma_update(None, "cache_size", -16_384)?;
+    Ok(db)
+}

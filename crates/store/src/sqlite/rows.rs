@@ -1,0 +1,175 @@
+//! Log rows by index.
+
+use bytes::Bytes;
+use headrace_model::{LaneNo, RecordId, StreamId, Timestamp};
+use rusqlite::{Connection, OptionalExtension};
+
+use super::error::Tx;
+use super::keys;
+use super::streams::{row_id, split_row_id};
+use crate::Row;
+
+const COLUMNS: &str = "id, lane, record, kind, upstream_id, upstream_created_at,
+    upstream_updated_at, inserted_at, updated_at, data";
+
+/// Rows that were read, as far as the byte limit let.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order they were asked for. Those that have left the log are missing.
+    pub(super) rows: Vec<Row>,
+    /// How many of the indexes asked for were looked at; the limit stopped the rest.
+    pub(super) looked_at: usize,
+}
+
+/// How many bytes of data may still be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// So many.
+    pub(super) bytes: usize,
+    /// The first row is read whatever its size.
+    pub(super) at_least_one: bool,
+}
+
+/// Reads the rows at these indexes of the stream with this number.
+pub(super) fn at(db: &Connection, stream: i64, indexes: &[u64], room: Room) -> Tx<Found> {
+    match indexes {
+        [first, .., last] if dense(indexes) => scan(
+            db,
+            row_id(stream, *first),
+            row_id(stream, *last),
+            indexes,
+            room,
+        ),
+        _ => pick(db, stream, indexes, room),
+    }
+}
+
+/// The current entry of a record.
+pub(super) fn of_record(db: &Connection, stream: StreamId, record: RecordId) -> Tx<Option<Row>> {
+    let no: Option<i64> = db
+        .prepare_cached("select no from stream where id = ?")?
+        .query_row([stream.0.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let Some(no) = no else {
+        return Ok(None);
+    };
+    match keys::find(db, no, record)? {
+        Some(key) => one(db, row_id(no, key.known.idx)),
+        None => Ok(None),
+    }
+}
+
+/// The index just before the first entry that was committed at `time` or later. Commit times never
+/// decrease along a log, so halving finds it.
+pub(super) fn position_before(db: &Connection, stream: StreamId, time: Timestamp) -> Tx<u64> {
+    let found: Option<(i64, i64)> = db
+        .prepare_cached("select no, last_idx from stream where id = ?")?
+        .query_row([stream.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((no, last)) = found else {
+        return Ok(0);
+    };
+    let last = last.cast_unsigned();
+    let mut query = db.prepare_cached(
+        "select id, updated_at from log where id between ? and ? order by id limit 1",
+    )?;
+    let mut first_after = |idx: u64, upto: u64| -> Tx<Option<(u64, i64)>> {
+        let entry = query.query_row([row_id(no, idx + 1), row_id(no, upto)], |row| {
+            Ok((split_row_id(row.get(0)?).1, row.get(1)?))
+        });
+        Ok(entry.optional()?)
+    };
+    // Every entry up to `early` is earlier; none after `late` is.
+    let (mut early, mut late) = (0, last);
+    while early < late {
+        let middle = early + (late - early) / 2;
+        match first_after(middle, late)? {
+            Some((idx, at)) if at < time.as_micros() => early = idx,
+            Some(_) | None => late = middle,
+        }
+    }
+    let first = first_after(early, last)?;
+    Ok(first.map_or(last, |(idx, _)| idx - 1))
+}
+
+fn dense(indexes: &[u64]) -> bool {
+    let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else {
+        return false;
+    };
+    let span = last.saturating_sub(*first);
+    span > 0 && span < indexes.len() as u64 * 2 && indexes.is_sorted()
+}
+
+fn scan(db: &Connection, first: i64, last: i64, indexes: &[u64], mut room: Room) -> Tx<Found> {
+    let mut found = Found::default();
+    let mut query = db.prepare_cached(&format!(
+        "select {COLUMNS} from log where id between ? and ? order by id"
+    ))?;
+    let mut rows = query.query([first, last])?;
+    let mut wanted = indexes.iter().copied().peekable();
+    while let Some(row) = rows.next()? {
+        let (_, idx) = split_row_id(row.get(0)?);
+        while wanted.next_if(|missing| *missing < idx).is_some() {
+            found.looked_at += 1;
+        }
+        if wanted.next_if_eq(&idx).is_none() {
+            continue;
+        }
+        let row = read(row)?;
+        if !room.takes(&row) {
+            return Ok(found);
+        }
+        found.rows.push(row);
+        found.looked_at += 1;
+    }
+    found.looked_at = indexes.len();
+    Ok(found)
+}
+
+fn pick(db: &Connection, stream: i64, indexes: &[u64], mut room: Room) -> Tx<Found> {
+    let mut found = Found::default();
+    for idx in indexes {
+        if let Some(row) = one(db, row_id(stream, *idx))? {
+            if !room.takes(&row) {
+                break;
+            }
+            found.rows.push(row);
+        }
+        found.looked_at += 1;
+    }
+    Ok(found)
+}
+
+fn one(db: &Connection, id: i64) -> Tx<Option<Row>> {
+    let sql = format!("select {COLUMNS} from log where id = ?");
+    Ok(db.prepare_cached(&sql)?.query_row([id], read).optional()?)
+}
+
+impl Room {
+    fn takes(&mut self, row: &Row) -> bool {
+        let size = row.data.len();
+        if size > self.bytes && !self.at_least_one {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_sub(size);
+        self.at_least_one = false;
+        true
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let time = |at: Option<i64>| at.map(Timestamp::from_micros);
+    let (_, idx) = split_row_id(row.get(0)?);
+    Ok(Row {
+        idx,
+        lane: LaneNo(row.get(1)?),
+        record: RecordId::from_bytes(row.get(2)?),
+        deleted: row.get::<_, i64>(3)? == 1,
+        upstream_id: row.get(4)?,
+        upstream_created_at: time(row.get(5)?),
+        upstream_updated_at: time(row.get(6)?),
+        inserted_at: Timestamp::from_micros(row.get(7)?),
+        updated_at: Timestamp::from_micros(row.get(8)?),
+        data: Bytes::from(row.get::<_, Vec<u8>>(9)?),
+    })
+}

@@ -1,0 +1,4 @@
+//! The store's contract, run against every backend.
+
+mod conformance;
+mod sqlite;
