@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::sqlite::SqliteStore;
 use crate::{Result, Store, StoreError};
 
 /// Opens the store behind `url`: `sqlite:DIRECTORY` is the embedded one.
 pub async fn open(url: &str) -> Result<Arc<dyn Store>> {
     match url.split_once(':') {
+        Some(("sqlite", directory)) => {
+            let directory = directory.to_owned();
+            Ok(Arc::new(SqliteStore::open(directory.as_ref()).await?))
+        }
         _ => Err(StoreError::UnknownBackend {
             url: without_password(url),
         }),
