@@ -129,7 +129,7 @@ impl Account {
         &self.headers
     }
 
-    pub(super) fn limit(&self) -> RateLimit {
+    pub(crate) fn limit(&self) -> RateLimit {
         self.limit
     }
 }

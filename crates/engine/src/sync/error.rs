@@ -29,10 +29,26 @@ pub enum SyncError {
         #[source]
         source: serde_json::Error,
     },
+    /// The sync's credential was deleted.
+    #[error("the credential of the sync does not exist any more")]
+    NoCredential,
     /// The credential cannot be used.
     #[error("the credential cannot be used")]
     Account(#[from] AccountError),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
+}
+
+/// The error with its causes, as one sentence.
+pub(super) fn in_words(error: &SyncError) -> String {
+    let mut words = format!("The sync cannot run: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        words.push_str(": ");
+        words.push_str(&source.to_string());
+        cause = source.source();
+    }
+    words.push('.');
+    words
 }

@@ -5,7 +5,22 @@
 //! step and stores the new state in one transaction with the records. So a crash at any instant costs
 //! at most the page in flight.
 
+mod ageing;
+mod board;
+mod collection;
+mod context;
+mod describe;
 mod error;
+mod failure;
+mod feed;
+mod pace;
+mod pages;
+mod poll;
+mod reconcilers;
+mod run;
+mod runner;
+mod settle;
+mod state;
 mod status;
 mod supervisor;
 

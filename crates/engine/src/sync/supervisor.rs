@@ -1,17 +1,28 @@
 //! The supervisor: one runner for each enabled sync.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headrace_model::seal::Keyring;
 use headrace_model::{SyncId, Timestamp};
-use headrace_store::Store;
+use headrace_store::{Kind, Store};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use super::collection::Ask;
+use super::describe::describe;
+use super::feed::FeedRequest;
+use super::runner::{self, Desk, Entry};
 use super::{SyncError, SyncStatus};
 use crate::clock::Clock;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
+
+/// Syncs that are loaded at once.
+const LOADED_AT_ONCE: usize = 500;
 
 /// What syncing needs of the program.
 #[derive(Clone)]
@@ -78,44 +89,154 @@ pub enum Reread {
 }
 
 /// Runs the enabled syncs.
-pub struct Supervisor;
+pub struct Supervisor {
+    parts: Parts,
+    entries: Mutex<HashMap<SyncId, Arc<Entry>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
 
 impl Supervisor {
     /// Starts all enabled syncs.
-    pub async fn start(_parts: Parts) -> Result<Arc<Self>, SyncError> {
-        Err(SyncError::Stopped)
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, SyncError> {
+        let supervisor = Arc::new(Self {
+            parts,
+            entries: Mutex::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        let mut after = None;
+        loop {
+            let store = &supervisor.parts.store;
+            let objects = store
+                .objects(Kind::Sync, None, after, LOADED_AT_ONCE)
+                .await?;
+            for object in &objects {
+                supervisor.entry(SyncId(object.id));
+            }
+            match objects.last() {
+                Some(last) if objects.len() == LOADED_AT_ONCE => after = Some(last.id),
+                _ => return Ok(supervisor),
+            }
+        }
     }
 
     /// A sync was created, patched, enabled, disabled, paused or deleted, or its credential was
-    /// changed: brings what runs in line with what is stored.
-    pub fn changed(&self, _sync: SyncId) {}
+    /// changed: brings what runs in line with what is stored. What is stored of a deleted sync's
+    /// progress is removed.
+    pub fn changed(self: &Arc<Self>, sync: SyncId) {
+        self.entry(sync).signal();
+    }
+
+    /// Waits until everything that [`Supervisor::changed`] was told before is in effect: a sync that
+    /// was disabled, or a collection that was taken out, writes nothing any more.
+    pub async fn in_effect(&self, sync: SyncId) {
+        let entry = self.lock().get(&sync).cloned();
+        if let Some(entry) = entry {
+            entry.in_effect().await;
+        }
+    }
 
     /// How a sync is doing: from what is stored where it does not run.
-    pub async fn status(&self, _sync: SyncId) -> Result<SyncStatus, SyncError> {
-        Err(SyncError::Stopped)
+    pub async fn status(&self, sync: SyncId) -> Result<SyncStatus, SyncError> {
+        let object = self.parts.store.object(Kind::Sync, sync.0).await?;
+        let object = object.ok_or(SyncError::NoSuchSync)?;
+        let body: headrace_model::config::Sync = runner::read(&object.body, "sync")?;
+        let stored = runner::stored(&*self.parts.store, sync).await?;
+        let entry = self.lock().get(&sync).cloned();
+        let (lives, runs) = match &entry {
+            Some(entry) => (entry.board.read(), entry.desk().is_some()),
+            None => (BTreeMap::new(), false),
+        };
+        let live = |id: &str| {
+            let mut live = lives.get(id).cloned().unwrap_or_default();
+            if let Some(state) = stored.collections.get(id) {
+                live.state = state.clone();
+            }
+            live
+        };
+        Ok(describe(&body, live, runs, self.parts.clock.now()))
+    }
+
+    /// Wakes whenever the status of a sync changes. `None` when the sync is not known.
+    pub fn watch(&self, sync: SyncId) -> Option<watch::Receiver<u64>> {
+        Some(self.lock().get(&sync)?.board.watch())
     }
 
     /// Reads a collection again without hiding what is there. When this answers, the request
     /// survives a restart; the reading goes on in the background.
     pub async fn backfill(
         &self,
-        _sync: SyncId,
-        _collection: &str,
-        _reread: Reread,
+        sync: SyncId,
+        collection: &str,
+        reread: Reread,
     ) -> Result<(), SyncError> {
-        Err(SyncError::Stopped)
+        let desk = self.desk(sync)?;
+        let asks = desk
+            .collections
+            .get(collection)
+            .ok_or(SyncError::NotRunning)?;
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Reread(reread, reply);
+        asks.send(ask).await.map_err(|_| SyncError::NotRunning)?;
+        answer.await.map_err(|_| SyncError::NotRunning)?
     }
 
-    /// Looks for changes of a collection now.
-    pub fn check(&self, _sync: SyncId, _collection: &str) -> Result<(), SyncError> {
-        Err(SyncError::Stopped)
+    /// Looks for changes of a collection now, in the background.
+    pub fn check(&self, sync: SyncId, collection: &str) -> Result<(), SyncError> {
+        let desk = self.desk(sync)?;
+        let asks = desk.collections.get(collection);
+        let asks = asks.ok_or(SyncError::NotRunning)?;
+        // Where the mailbox is full there will be a look soon.
+        let asked = asks.try_send(Ask::Check).is_ok();
+        let feed = desk
+            .feed_of
+            .get(collection)
+            .and_then(|feed| desk.feeds.get(feed));
+        let fed = feed.is_some_and(|feed| feed.try_send(FeedRequest::Check).is_ok());
+        tracing::debug!(%sync, collection, asked, fed, "looking for changes");
+        Ok(())
     }
 
-    /// Forgets all states of a sync that was deleted. Stops it first.
-    pub async fn forget(&self, _sync: SyncId) -> Result<(), SyncError> {
-        Err(SyncError::Stopped)
+    /// A sync was deleted: waits until nothing of it runs, and removes what is stored of its progress.
+    pub async fn forget(self: &Arc<Self>, sync: SyncId) -> Result<(), SyncError> {
+        self.changed(sync);
+        self.in_effect(sync).await;
+        self.parts.store.drop_cursors(sync, None).await?;
+        Ok(())
     }
 
-    /// Stops all syncs: the pages in flight are stored, nothing new is asked.
-    pub async fn shutdown(&self) {}
+    /// Stops all syncs: what is being stored is stored, nothing new is asked.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn desk(&self, sync: SyncId) -> Result<Desk, SyncError> {
+        let entry = self.lock().get(&sync).cloned();
+        let entry = entry.ok_or(SyncError::NotRunning)?;
+        entry.desk().ok_or(SyncError::NotRunning)
+    }
+
+    /// The entry of a sync. A new one is run.
+    fn entry(self: &Arc<Self>, sync: SyncId) -> Arc<Entry> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(&sync) {
+            return Arc::clone(entry);
+        }
+        let entry = Arc::new(Entry::new(sync));
+        entries.insert(sync, Arc::clone(&entry));
+        let (supervisor, running) = (Arc::clone(self), Arc::clone(&entry));
+        self.tasks.spawn(async move {
+            let stop = supervisor.stop.clone();
+            runner::run(supervisor.parts.clone(), running, stop).await;
+            supervisor.lock().remove(&sync);
+        });
+        entry
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SyncId, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

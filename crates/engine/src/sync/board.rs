@@ -1,0 +1,86 @@
+//! The board: what the reconcilers of a sync tell of themselves, for everybody to read.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use headrace_model::Timestamp;
+use tokio::sync::watch;
+
+use super::failure::Next;
+use super::state::CollectionState;
+
+/// What is known of a running sync beyond what is stored.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    lives: Mutex<BTreeMap<String, Live>>,
+    changed: watch::Sender<u64>,
+}
+
+/// What a collection's reconcilers tell.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Live {
+    /// Its state as it was last stored.
+    pub(super) state: CollectionState,
+    /// Why reading it does not get on.
+    pub(super) trouble: Option<Trouble>,
+    /// Why looking for its changes does not get on.
+    pub(super) feed_trouble: Option<Trouble>,
+    /// When changes were last looked for with success.
+    pub(super) checked_at: Option<Timestamp>,
+    /// How long the newest change took, in milliseconds.
+    pub(super) lag_ms: Option<u64>,
+    /// Sequences of invalid UTF-8 that were replaced.
+    pub(super) repaired: usize,
+    /// Events that name no record.
+    pub(super) unusable: usize,
+    /// The provider has no such collection.
+    pub(super) unknown: bool,
+}
+
+/// What is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Trouble {
+    /// In plain words.
+    pub(super) words: String,
+    /// Whether somebody has to act.
+    pub(super) stands_still: bool,
+}
+
+impl Trouble {
+    pub(super) fn new(words: String, next: Next) -> Self {
+        let stands_still = next == Next::StandStill;
+        Self {
+            words,
+            stands_still,
+        }
+    }
+}
+
+impl Board {
+    /// Changes what is told of a collection, and wakes who watches.
+    pub(super) fn set(&self, collection: &str, change: impl FnOnce(&mut Live)) {
+        let mut lives = self.lock();
+        let live = lives.entry(collection.to_owned()).or_default();
+        let before = live.clone();
+        change(live);
+        let is_news = *live != before;
+        drop(lives);
+        if is_news {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// What is told of all collections.
+    pub(super) fn read(&self) -> BTreeMap<String, Live> {
+        self.lock().clone()
+    }
+
+    /// Wakes whenever something else is told.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Live>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,252 @@
+//! The reconciler of one collection: decides what has to be read, and reads it.
+
+use std::time::Duration;
+
+use headrace_model::Timestamp;
+use headrace_model::quota::Priority;
+use tokio::sync::{mpsc, oneshot};
+
+use super::board::Trouble;
+use super::context::Watched;
+use super::failure::{Failure, Next};
+use super::feed::FeedRequest;
+use super::pace::Pace;
+use super::run::Progress;
+use super::state::{Aim, CollectionState, Gap, Run};
+use super::{Reread, SyncError};
+
+/// Records that are read by id in one step.
+const WANTED_AT_ONCE: usize = 50;
+/// How long to wait with nothing to do; whatever comes up wakes it earlier.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What a collection's reconciler can be asked for.
+pub(super) enum Ask {
+    /// Read again. Answered when the request is stored.
+    Reread(Reread, oneshot::Sender<Result<(), SyncError>>),
+    /// Changes of this time are lost: read everything. Answered when the request is stored.
+    Gap(Gap, oneshot::Sender<()>),
+    /// Look for changes now.
+    Check,
+}
+
+/// The reconciler of one collection.
+pub(super) struct Reconciler {
+    pub(super) watched: Watched,
+    pub(super) state: CollectionState,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    /// The feed that tells of its changes.
+    pub(super) feed: Option<mpsc::Sender<FeedRequest>>,
+    pub(super) pace: Pace,
+    pub(super) check_now: bool,
+}
+
+impl Reconciler {
+    /// Reconciles until the sync stops.
+    pub(super) async fn run(mut self) {
+        self.watched.publish(&self.state);
+        loop {
+            let pause = match self.step().await {
+                Ok(pause) => {
+                    self.tell(None);
+                    self.pace.succeeded();
+                    pause
+                }
+                Err(failure) => match failure.next() {
+                    Next::Stop | Next::Yield => break,
+                    next => {
+                        let words = failure.words(&self.watched.collection().title);
+                        tracing::warn!(sync = %self.watched.context.id, collection = %self.watched.id, "{words}");
+                        self.tell(Some(Trouble::new(words, next)));
+                        self.pace.after_failure(next)
+                    }
+                },
+            };
+            let ask = tokio::select! {
+                biased;
+                () = self.watched.context.stop.cancelled() => break,
+                ask = self.asks.recv() => ask,
+                () = tokio::time::sleep(pause) => continue,
+            };
+            let Some(ask) = ask else { break };
+            if self.answer(ask).await.is_err() {
+                break;
+            }
+        }
+        if let Err(failure) = self.watched.confirm(&self.state).await {
+            // Only a page more to read at the next start.
+            tracing::debug!(sync = %self.watched.context.id, "the place in a list was not stored: {failure}");
+        }
+    }
+
+    /// Does what is due. Answers how long nothing will be, if nothing comes up.
+    async fn step(&mut self) -> Result<Duration, Failure> {
+        if !self.state.wanted.is_empty() {
+            self.read_wanted().await?;
+            return Ok(Duration::ZERO);
+        }
+        if self.state.run.is_none()
+            && let Some(aim) = self.due()
+        {
+            self.cover().await?;
+            let run = Some(Run::new(&self.watched, aim));
+            self.save(|state| state.run = run).await?;
+        }
+        if self.state.run.is_none() {
+            return Ok(self.until_due());
+        }
+        let asks = &self.asks;
+        let progress = self
+            .watched
+            .read_on(&mut self.state, || !asks.is_empty())
+            .await?;
+        if progress == Progress::Complete && self.feed.is_none() {
+            self.check_now = false;
+            let now = self.watched.context.now();
+            self.watched
+                .context
+                .board
+                .set(&self.watched.id, |live| live.checked_at = Some(now));
+        }
+        Ok(Duration::ZERO)
+    }
+
+    /// What has to be read now.
+    fn due(&self) -> Option<Aim> {
+        let state = &self.state;
+        if state.first_completed_at.is_none() {
+            return Some(Aim::Initial);
+        }
+        if state.version != self.watched.context.definition().version {
+            return Some(Aim::Version);
+        }
+        let relist = self.watched.collection().relist?;
+        if !self.check_now && self.watched.context.now() < self.relist_at()? {
+            return None;
+        }
+        let now = self.watched.context.provider_now();
+        Some(Aim::Relist(relist.window.map(|window| now - window)))
+    }
+
+    /// When the collection is to be listed again.
+    fn relist_at(&self) -> Option<Timestamp> {
+        let relist = self.watched.collection().relist?;
+        let last = self.state.last.as_ref().map(|last| last.completed_at);
+        Some(self.state.relisted_at.max(last)? + relist.every)
+    }
+
+    fn until_due(&self) -> Duration {
+        let due = self
+            .relist_at()
+            .map(|at| at.since(self.watched.context.now()));
+        due.unwrap_or(IDLE).clamp(Duration::from_millis(10), IDLE)
+    }
+
+    /// Has the feed note its position before anything is read, so that no change falls between.
+    async fn cover(&self) -> Result<(), Failure> {
+        let Some(feed) = &self.feed else {
+            return Ok(());
+        };
+        let (reply, covered) = oneshot::channel();
+        let collection = self.watched.id.to_string();
+        let request = FeedRequest::Cover { collection, reply };
+        feed.send(request).await.map_err(|_| Failure::Stopped)?;
+        covered.await.map_err(|_| Failure::Stopped)?
+    }
+
+    async fn read_wanted(&mut self) -> Result<(), Failure> {
+        let count = self.state.wanted.len().min(WANTED_AT_ONCE);
+        let ids = self
+            .state
+            .wanted
+            .iter()
+            .take(count)
+            .cloned()
+            .collect::<Vec<_>>();
+        self.watched.refetch(ids, Priority::Refetch).await?;
+        self.save(|state| drop(state.wanted.drain(..count))).await
+    }
+
+    /// Takes a request. Fails when the sync can do nothing more.
+    async fn answer(&mut self, ask: Ask) -> Result<(), Failure> {
+        match ask {
+            Ask::Check => self.check_now = true,
+            Ask::Gap(gap, reply) => {
+                let run = self.run_anew(Aim::Gap);
+                self.save(|state| {
+                    let from = state.gap.map_or(gap.from, |known| known.from.min(gap.from));
+                    state.gap = Some(Gap { from, to: gap.to });
+                    state.run = Some(run);
+                })
+                .await?;
+                // Nobody may wait for it any more.
+                reply.send(()).ok();
+            }
+            Ask::Reread(reread, reply) => {
+                let saved = self.reread(reread).await;
+                let (answer, result) = match saved {
+                    Ok(()) => (Ok(()), Ok(())),
+                    Err(Failure::Store(error)) => (Err(SyncError::Store(error)), Ok(())),
+                    Err(failure) => (Err(SyncError::Stopped), Err(failure)),
+                };
+                drop(reply.send(answer));
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reread(&mut self, reread: Reread) -> Result<(), Failure> {
+        match reread {
+            Reread::UpstreamIds(ids) => self.save(|state| state.wanted.extend(ids)).await,
+            Reread::All => {
+                let run = self.run_anew(Aim::All);
+                self.save(|state| {
+                    state.run = Some(run);
+                    state.gap = None;
+                })
+                .await
+            }
+            Reread::Since(from) if self.state.run.is_some() => {
+                self.save(|state| state.queued = Some(earliest(state.queued.take(), from)))
+                    .await
+            }
+            Reread::Since(from) => {
+                let run = Run::new(&self.watched, Aim::Since(from));
+                self.save(|state| state.run = Some(run)).await
+            }
+        }
+    }
+
+    /// A reading of everything from the beginning. While nothing was ever read to the end, it is
+    /// still the first one.
+    fn run_anew(&self, aim: Aim) -> Run {
+        let is_first = self.state.first_completed_at.is_none();
+        Run::new(&self.watched, if is_first { Aim::Initial } else { aim })
+    }
+
+    async fn save(&mut self, change: impl FnOnce(&mut CollectionState)) -> Result<(), Failure> {
+        let mut state = self.state.clone();
+        change(&mut state);
+        let document = self.watched.document(&state)?;
+        self.watched.context.write(document).await?;
+        self.state = state;
+        self.watched.publish(&self.state);
+        Ok(())
+    }
+
+    fn tell(&self, trouble: Option<Trouble>) {
+        self.watched
+            .context
+            .board
+            .set(&self.watched.id, |live| live.trouble = trouble);
+    }
+}
+
+fn earliest(queued: Option<Aim>, from: Timestamp) -> Aim {
+    match queued.as_ref().map(Aim::from) {
+        Some(Some(known)) => Aim::Since(known.min(from)),
+        Some(None) => queued.unwrap_or(Aim::All),
+        None => Aim::Since(from),
+    }
+}

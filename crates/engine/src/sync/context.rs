@@ -1,0 +1,224 @@
+//! What the reconcilers of one running sync share.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headrace_model::config::Sync;
+use headrace_model::provider::{Collection, Definition, Failure as Upstream, One, Request, Row};
+use headrace_model::quota::Priority;
+use headrace_model::record::Observation;
+use headrace_model::{RecordId, SyncId, Timestamp};
+use headrace_store::{Batch, CursorWrite, Fence, Outcome, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::failure::Failure;
+use super::supervisor::Parts;
+use crate::outbound::{Account, Call, Response};
+
+/// A running sync.
+pub(super) struct Context {
+    pub(super) parts: Parts,
+    pub(super) id: SyncId,
+    pub(super) sync: Sync,
+    pub(super) account: Account,
+    pub(super) fence: Fence,
+    pub(super) board: Arc<Board>,
+    /// Cancelled when the reconcilers are to end.
+    pub(super) stop: CancellationToken,
+    /// Cancelled when the store says that another node has the lease.
+    pub(super) fenced: CancellationToken,
+}
+
+impl Context {
+    pub(super) fn definition(&self) -> &Definition {
+        self.account.definition()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.parts.clock.now()
+    }
+
+    /// The provider's clock, at the earliest.
+    pub(super) fn provider_now(&self) -> Timestamp {
+        self.parts.outbound.provider_now(&self.account)
+    }
+
+    /// The earliest creation time that the sync admits.
+    pub(super) fn cutoff(&self) -> Option<Timestamp> {
+        let days = u64::from(self.sync.max_age_days?);
+        Some(self.now() - std::time::Duration::from_secs(days * 86_400))
+    }
+
+    /// Asks the provider; given up when the sync stops.
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        priority: Priority,
+    ) -> Result<Response, Failure> {
+        let call = Call {
+            account: &self.account,
+            request,
+            priority,
+            sync: Some(self.id),
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Failure::Stopped),
+            answer = self.parts.outbound.send(call) => Ok(answer?),
+        }
+    }
+
+    /// Appends what was seen of a collection, and these cursors with it. Answers one outcome for each.
+    pub(super) async fn append(
+        &self,
+        collection: &Arc<str>,
+        seen: Vec<Observation>,
+        purge: Vec<RecordId>,
+        cursors: Vec<CursorWrite>,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let seen = seen.into_iter().map(|seen| (Arc::clone(collection), seen));
+        let batch = Batch {
+            sync: self.id,
+            fence: Some(self.fence.clone()),
+            seen: seen.collect(),
+            purge,
+            cursors,
+        };
+        let stream = self.sync.stream_id;
+        let results = self
+            .parts
+            .store
+            .append(stream, self.now(), vec![batch])
+            .await?;
+        let result = results
+            .into_iter()
+            .next()
+            .unwrap_or(Err(StoreError::Closed));
+        if matches!(result, Err(StoreError::Fenced)) {
+            self.fenced.cancel();
+        }
+        Ok(result?.outcomes)
+    }
+
+    /// Writes a state that comes with no records.
+    pub(super) async fn write(&self, cursor: CursorWrite) -> Result<(), Failure> {
+        let name = Arc::clone(&cursor.collection);
+        self.append(&name, Vec::new(), Vec::new(), vec![cursor])
+            .await?;
+        Ok(())
+    }
+}
+
+/// One collection of a running sync.
+#[derive(Clone)]
+pub(super) struct Watched {
+    pub(super) context: Arc<Context>,
+    pub(super) id: Arc<str>,
+    /// Its place in the definition.
+    index: usize,
+}
+
+/// What reading one record found, and when it was asked.
+pub(super) struct Found {
+    pub(super) row: Option<Box<Row>>,
+    pub(super) seen_at: Timestamp,
+}
+
+impl Watched {
+    /// The collection with this id; `None` when the provider does not have it.
+    pub(super) fn new(context: &Arc<Context>, id: &str) -> Option<Self> {
+        let collections = &context.definition().collections;
+        let index = collections
+            .iter()
+            .position(|collection| collection.id == id)?;
+        Some(Self {
+            context: Arc::clone(context),
+            id: id.into(),
+            index,
+        })
+    }
+
+    pub(super) fn collection(&self) -> &Collection {
+        &self.context.definition().collections[self.index]
+    }
+
+    /// The feed that tells of its changes.
+    pub(super) fn feed(&self) -> Option<&str> {
+        let collection = self.collection();
+        let events = match &collection.events {
+            Some(events) => events,
+            None if collection.realtime() => {
+                let parent = &collection.parent.as_ref()?.collection;
+                self.context
+                    .definition()
+                    .collection(parent)?
+                    .events
+                    .as_ref()?
+            }
+            None => return None,
+        };
+        Some(&events.feed)
+    }
+
+    /// Reads one record by id, with its lists complete. `None` where the provider has lists only, or
+    /// none but them can show a record of this id.
+    pub(super) async fn read_one(
+        &self,
+        id: &str,
+        priority: Priority,
+    ) -> Result<Option<Found>, Failure> {
+        let Ok(request) = self.collection().get(id) else {
+            return Ok(None);
+        };
+        // An answer that the record is gone is not dated: it counts from before it was asked for.
+        let before = self.context.provider_now();
+        let response = match self.context.ask(&request, priority).await {
+            Ok(response) => response,
+            Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
+                let (row, seen_at) = (None, before);
+                return Ok(Some(Found { row, seen_at }));
+            }
+            Err(failure) => return Err(failure),
+        };
+        let (one, repaired) = self.collection().parse_one(&response.body)?;
+        self.note_repaired(repaired);
+        let row = match one {
+            One::Gone => None,
+            One::Present(mut row) => {
+                self.complete(&mut row, priority).await?;
+                Some(row)
+            }
+        };
+        let seen_at = response.seen_at;
+        Ok(Some(Found { row, seen_at }))
+    }
+
+    /// Completes the lists in a record that the provider cut short.
+    pub(super) async fn complete(&self, row: &mut Row, priority: Priority) -> Result<(), Failure> {
+        let collection = self.collection();
+        for cut in row.truncated.clone() {
+            let path = cut.path.clone();
+            let mut missing: Vec<Bytes> = Vec::new();
+            let mut next = Some(cut);
+            while let Some(cut) = next.take() {
+                let request = collection.part(&cut)?;
+                let response = self.context.ask(&request, priority).await?;
+                let part = collection.parse_part(&cut, &response.body)?;
+                self.note_repaired(part.repaired);
+                missing.extend(part.elements);
+                next = part.next;
+            }
+            collection.complete(row, &path, &missing);
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_repaired(&self, count: usize) {
+        if count > 0 {
+            self.context
+                .board
+                .set(&self.id, |live| live.repaired += count);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! From what is stored and what runs to what users are shown.
+
+use headrace_model::Timestamp;
+use headrace_model::config::Sync;
+use headrace_model::health::{Health, HealthStatus};
+
+use super::board::{Live, Trouble};
+use super::run;
+use super::state::{Aim, CollectionState, Run};
+use super::{Activity, BackfillStatus, CollectionStatus, SyncStatus};
+
+/// The status of a sync; `lives` holds what is known of each collection.
+pub(super) fn describe(
+    sync: &Sync,
+    live: impl Fn(&str) -> Live,
+    runs: bool,
+    now: Timestamp,
+) -> SyncStatus {
+    let known: Vec<(&String, Live)> = sync
+        .collection_ids
+        .iter()
+        .map(|id| (id, live(id)))
+        .collect();
+    let completed = known.iter().map(|(_, live)| live.state.first_completed_at);
+    let initial_backfill_completed_at = completed
+        .collect::<Option<Vec<_>>>()
+        .and_then(|all| all.into_iter().max());
+    let described: Vec<(CollectionStatus, HealthStatus)> = known
+        .into_iter()
+        .map(|(id, live)| collection(id, live, sync, runs))
+        .collect();
+    SyncStatus {
+        health: health(&described, now),
+        initial_backfill_completed_at,
+        collections: described
+            .into_iter()
+            .map(|(collection, _)| collection)
+            .collect(),
+    }
+}
+
+fn collection(id: &str, live: Live, sync: &Sync, runs: bool) -> (CollectionStatus, HealthStatus) {
+    let trouble = worst(&live);
+    let is_paused = sync.paused.contains(id);
+    let status = if !sync.enabled {
+        Activity::Disabled
+    } else if is_paused {
+        Activity::Paused
+    } else {
+        activity(&live, trouble.as_ref(), runs)
+    };
+    let notes = notes(&live, id, status);
+    let health = match status {
+        Activity::Failed => HealthStatus::Error,
+        Activity::Retrying => HealthStatus::Warning,
+        _ if !notes.is_empty() => HealthStatus::Warning,
+        Activity::Waiting => HealthStatus::Initializing,
+        _ if live.state.first_completed_at.is_none() => HealthStatus::Initializing,
+        Activity::Backfilling | Activity::Live | Activity::Paused | Activity::Disabled => {
+            HealthStatus::Healthy
+        }
+    };
+    let described = CollectionStatus {
+        id: id.to_owned(),
+        status,
+        backfill: backfill(&live.state),
+        last_checked_at: live.checked_at,
+        lag_ms: live.lag_ms,
+        error: trouble.map(|trouble| trouble.words),
+        notes,
+    };
+    (described, health)
+}
+
+fn worst(live: &Live) -> Option<Trouble> {
+    if live.unknown {
+        let words = "The provider's definition has no such collection: take it out of the sync.";
+        return Some(Trouble {
+            words: words.to_owned(),
+            stands_still: true,
+        });
+    }
+    let troubles = [&live.trouble, &live.feed_trouble];
+    let mut troubles = troubles.into_iter().flatten();
+    let first = troubles.next()?;
+    let worse = troubles
+        .next()
+        .filter(|second| second.stands_still && !first.stands_still);
+    Some(worse.unwrap_or(first).clone())
+}
+
+fn activity(live: &Live, trouble: Option<&Trouble>, runs: bool) -> Activity {
+    match trouble {
+        Some(trouble) if trouble.stands_still => Activity::Failed,
+        Some(_) => Activity::Retrying,
+        None if !runs => Activity::Waiting,
+        None if reading(&live.state).is_some() => Activity::Backfilling,
+        None if live.state.first_completed_at.is_none() => Activity::Waiting,
+        None => Activity::Live,
+    }
+}
+
+/// The reading that is shown as a backfill.
+fn reading(state: &CollectionState) -> Option<&Run> {
+    state
+        .run
+        .as_ref()
+        .filter(|run| !matches!(run.aim, Aim::Relist(_)))
+}
+
+fn backfill(state: &CollectionState) -> BackfillStatus {
+    if let Some(reading) = reading(state) {
+        return BackfillStatus {
+            started_at: Some(reading.started_at),
+            completed_at: None,
+            records: reading.records,
+            estimated_total: None,
+            cursor: reading.at.as_ref().map(run::words),
+        };
+    }
+    match &state.last {
+        None => BackfillStatus::default(),
+        Some(last) => BackfillStatus {
+            started_at: Some(last.started_at),
+            completed_at: Some(last.completed_at),
+            records: last.records,
+            estimated_total: None,
+            cursor: None,
+        },
+    }
+}
+
+fn notes(live: &Live, id: &str, status: Activity) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(gap) = live.state.gap {
+        notes.push(format!(
+            "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. Everything is read again; records that were deleted in that time may still be shown. Start a backfill of the collection to end this warning.",
+            gap.from, gap.to
+        ));
+    }
+    if let Some(Run {
+        aim: Aim::Version, ..
+    }) = &live.state.run
+    {
+        notes.push(format!(
+            "{id} is read again in another version of the provider's API."
+        ));
+    }
+    if live.repaired > 0 {
+        notes.push(format!(
+            "{} invalid byte sequences in {id} were replaced by U+FFFD.",
+            live.repaired
+        ));
+    }
+    if live.unusable > 0 {
+        notes.push(format!(
+            "{} events of {id} name no record and were passed over.",
+            live.unusable
+        ));
+    }
+    if status == Activity::Paused {
+        notes.push(format!("{id} is paused."));
+    }
+    notes
+}
+
+fn health(collections: &[(CollectionStatus, HealthStatus)], time: Timestamp) -> Health {
+    let status = collections.iter().map(|(_, health)| *health).max();
+    let mut notes: Vec<String> = Vec::new();
+    for (collection, _) in collections {
+        for note in collection.error.iter().chain(&collection.notes) {
+            if !notes.contains(note) {
+                notes.push(note.clone());
+            }
+        }
+    }
+    Health {
+        status: status.unwrap_or(HealthStatus::Initializing),
+        notes,
+        time,
+    }
+}

@@ -1,0 +1,102 @@
+//! Why a reconciler did not get on, what it does next, and how to say so.
+
+use std::time::Duration;
+
+use headrace_model::provider::{Failure as Upstream, PageError, RequestError};
+use headrace_model::retry::Class;
+use headrace_store::StoreError;
+
+use crate::outbound::CallError;
+
+/// Why a step of a reconciler failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The provider did not give what was asked for.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The provider gave something that cannot be understood. Nothing of it was used.
+    #[error("{0}")]
+    Page(#[from] PageError),
+    /// What would have to be asked cannot be put into a request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Records change faster than they can be read again.
+    #[error("{count} records kept changing while they were read")]
+    Unsettled {
+        /// How many.
+        count: usize,
+    },
+    /// The state could not be written as JSON.
+    #[error("the state of the sync could not be written")]
+    State(#[from] serde_json::Error),
+    /// The sync is being stopped: not an error, but an end.
+    #[error("the sync is being stopped")]
+    Stopped,
+}
+
+/// What to do after a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Try again by itself; not before this time has passed, where the provider says so.
+    Retry(Option<Duration>),
+    /// Somebody has to act. Look now and then whether it was done.
+    StandStill,
+    /// Another node has the sync.
+    Yield,
+    /// End.
+    Stop,
+}
+
+impl Failure {
+    pub(super) fn next(&self) -> Next {
+        match self {
+            Self::Call(error) => match error.class() {
+                Class::Retry { after } => Next::Retry(after),
+                Class::Reauthorize | Class::Rejected | Class::Bug => Next::StandStill,
+            },
+            Self::Request(_) => Next::StandStill,
+            Self::Store(StoreError::Fenced) => Next::Yield,
+            Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
+            Self::Page(_) | Self::Store(_) | Self::Unsettled { .. } | Self::State(_) => {
+                Next::Retry(None)
+            }
+        }
+    }
+
+    /// What is wrong and what to do, in plain words. `what` is what was being read.
+    pub(super) fn words(&self, what: &str) -> String {
+        match self {
+            Self::Call(error) => call_words(error, what),
+            Self::Page(error) => format!(
+                "A page of {what} cannot be understood: {error}. Nothing of it was used; it is asked for again."
+            ),
+            Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
+            Self::Request(_) | Self::Unsettled { .. } | Self::State(_) | Self::Stopped => {
+                format!("Reading {what}: {self}.")
+            }
+        }
+    }
+}
+
+fn call_words(error: &CallError, what: &str) -> String {
+    match error.failure() {
+        Some(Upstream::Reauthorize) => {
+            format!(
+                "The credential is refused: reauthorise the account, or put in a new key. {error}."
+            )
+        }
+        Some(Upstream::Forbidden) => format!(
+            "The credential may not read {what}: give it the permission, or take the collection out of the sync. {error}."
+        ),
+        Some(Upstream::Throttled(_)) => {
+            format!("Reading {what} is slowed down by the provider. {error}.")
+        }
+        Some(Upstream::Retry(_)) | None if error.class().is_retry() => {
+            format!("Reading {what} failed and is tried again. {error}.")
+        }
+        _ => format!("Reading {what} is rejected. {error}."),
+    }
+}

@@ -1,0 +1,205 @@
+//! Fetching: a page of a collection, or of the children of some parents, ready to be stored.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use headrace_model::Timestamp;
+use headrace_model::provider::{Failure as Upstream, Listing, PageCursor, Request, Row};
+use headrace_model::quota::Priority;
+use headrace_model::record::Observation;
+use headrace_store::{Breakpoint, breakpoint};
+
+use super::context::Watched;
+use super::failure::Failure;
+use super::settle::{self, AT_ONCE};
+use crate::outbound::Response;
+
+/// So many parents are listed as one step when their children are read.
+const PARENTS: u32 = 20;
+
+/// What one step of a reading brought.
+pub(super) struct Fetched {
+    /// The records, some of them not complete yet.
+    pub(super) rows: Vec<(Row, Timestamp)>,
+    /// Where the next step begins; `None` at the end.
+    pub(super) next: Option<PageCursor>,
+}
+
+impl Watched {
+    /// Fetches a step of a reading: a page, or the children of a page of parents.
+    pub(super) async fn fetch(
+        &self,
+        from: Option<Timestamp>,
+        at: Option<&PageCursor>,
+        priority: Priority,
+    ) -> Result<Fetched, Failure> {
+        let fetched = match &self.collection().parent {
+            None => self.fetch_page(from, at, priority).await?,
+            Some(parent) => {
+                let parent = self.context.definition().collection(&parent.collection);
+                match parent.and_then(|parent| Self::new(&self.context, &parent.id)) {
+                    Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
+                    None => self.fetch_page(from, at, priority).await?,
+                }
+            }
+        };
+        breakpoint(Breakpoint::PageFetched);
+        Ok(fetched)
+    }
+
+    /// Completes the records of a step.
+    pub(super) async fn observe(
+        &self,
+        rows: Vec<(Row, Timestamp)>,
+        priority: Priority,
+    ) -> Result<Vec<Observation>, Failure> {
+        let completing = rows.into_iter().map(|(mut row, seen_at)| async move {
+            self.complete(&mut row, priority).await?;
+            Ok(settle::read(row, seen_at))
+        });
+        stream::iter(completing)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// All children of a parent. No children where the parent is gone.
+    pub(super) async fn children(
+        &self,
+        parent: &str,
+        priority: Priority,
+    ) -> Result<Vec<(Row, Timestamp)>, Failure> {
+        let mut rows = Vec::new();
+        let mut cursor = None;
+        loop {
+            let listing = Listing {
+                parent: Some(parent),
+                cursor: cursor.as_ref(),
+                page_size: self.context.parts.settings.page_size,
+                ..Listing::default()
+            };
+            let request = self.collection().list(&listing)?;
+            let (page, response) = match self.ask_page(&request, cursor.as_ref(), priority).await {
+                Ok(Asked::Page(page)) => page,
+                Ok(Asked::Elsewhere(at)) => {
+                    cursor = at;
+                    continue;
+                }
+                Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
+                    return Ok(rows);
+                }
+                Err(failure) => return Err(failure),
+            };
+            rows.extend(page.records.into_iter().map(|row| (row, response.seen_at)));
+            match page.next {
+                Some(next) => cursor = Some(next),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    async fn fetch_page(
+        &self,
+        from: Option<Timestamp>,
+        at: Option<&PageCursor>,
+        priority: Priority,
+    ) -> Result<Fetched, Failure> {
+        let mut at = at.cloned();
+        loop {
+            let listing = Listing {
+                parent: None,
+                created_from: from,
+                cursor: at.as_ref(),
+                page_size: self.context.parts.settings.page_size,
+            };
+            let request = self.collection().list(&listing)?;
+            match self.ask_page(&request, at.as_ref(), priority).await? {
+                Asked::Elsewhere(elsewhere) => at = elsewhere,
+                Asked::Page((page, response)) => {
+                    let wanted = |row: &Row| {
+                        row.created_at
+                            .zip(from)
+                            .is_none_or(|(created, from)| created >= from)
+                    };
+                    let rows = page.records.into_iter().filter(wanted);
+                    return Ok(Fetched {
+                        rows: rows.map(|row| (row, response.seen_at)).collect(),
+                        next: page.next,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn fetch_below(
+        &self,
+        parent: &Self,
+        from: Option<Timestamp>,
+        at: Option<&PageCursor>,
+        priority: Priority,
+    ) -> Result<Fetched, Failure> {
+        let mut at = at.cloned();
+        let page = loop {
+            let listing = Listing {
+                cursor: at.as_ref(),
+                page_size: Some(
+                    self.context
+                        .parts
+                        .settings
+                        .page_size
+                        .unwrap_or(PARENTS)
+                        .min(PARENTS),
+                ),
+                ..Listing::default()
+            };
+            let request = parent.collection().list(&listing)?;
+            match parent.ask_page(&request, at.as_ref(), priority).await? {
+                Asked::Elsewhere(elsewhere) => at = elsewhere,
+                Asked::Page((page, _)) => break page,
+            }
+        };
+        let ids = page.records.into_iter().map(|row| row.upstream_id);
+        let families = ids.map(|id| async move { self.children(&id, priority).await });
+        let families: Vec<_> = stream::iter(families)
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let wanted = |(row, _): &(Row, Timestamp)| {
+            row.created_at
+                .zip(from)
+                .is_none_or(|(created, from)| created >= from)
+        };
+        Ok(Fetched {
+            rows: families.into_iter().flatten().filter(wanted).collect(),
+            next: page.next,
+        })
+    }
+
+    /// Asks for a page. Where the record behind the cursor is gone, tells where to go on instead.
+    async fn ask_page(
+        &self,
+        request: &Request,
+        cursor: Option<&PageCursor>,
+        priority: Priority,
+    ) -> Result<Asked, Failure> {
+        let response = match self.context.ask(request, priority).await {
+            Ok(response) => response,
+            Err(Failure::Call(error)) => {
+                return match cursor {
+                    Some(cursor) if error.failure() == Some(Upstream::UnknownCursor) => {
+                        Ok(Asked::Elsewhere(self.collection().resume(cursor)))
+                    }
+                    _ => Err(error.into()),
+                };
+            }
+            Err(failure) => return Err(failure),
+        };
+        let page = self.collection().parse_page(&response.body)?;
+        self.note_repaired(page.repaired);
+        Ok(Asked::Page((page, response)))
+    }
+}
+
+enum Asked {
+    Page((headrace_model::provider::Page, Response)),
+    /// Begin here; at the first page for `None`.
+    Elsewhere(Option<PageCursor>),
+}

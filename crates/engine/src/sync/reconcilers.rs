@@ -1,0 +1,151 @@
+//! The reconcilers of a running sync: made from what is stored, and waited for at the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headrace_store::CursorWrite;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::SyncError;
+use super::ageing;
+use super::collection::Reconciler;
+use super::context::{Context, Watched};
+use super::feed::{FeedRequest, Follower, Member};
+use super::pace::Pace;
+use super::runner::{self, Desk};
+use super::state::{FeedState, Stored, feed_document};
+
+/// Requests that may wait for a reconciler.
+const WAITING: usize = 16;
+
+/// Running reconcilers.
+pub(super) struct Reconcilers {
+    pub(super) desk: Desk,
+    tasks: TaskTracker,
+}
+
+impl Reconcilers {
+    /// Starts the reconcilers of a sync's collections and of their feeds. What is stored of
+    /// collections that the sync no longer reads is removed first: should they come back, they are
+    /// read from the beginning.
+    pub(super) async fn start(context: &Arc<Context>) -> Result<Self, SyncError> {
+        let mut stored = runner::stored(&*context.parts.store, context.id).await?;
+        prune(context, &mut stored).await?;
+        let mut reconcilers = Self {
+            desk: Desk::default(),
+            tasks: TaskTracker::new(),
+        };
+        let mut members: BTreeMap<String, BTreeMap<String, Member>> = BTreeMap::new();
+        let mut feeds: BTreeMap<String, mpsc::Receiver<FeedRequest>> = BTreeMap::new();
+        for id in &context.sync.collection_ids {
+            let state = stored.collections.remove(id).unwrap_or_default();
+            let Some(watched) = Watched::new(context, id) else {
+                context.board.set(id, |live| live.unknown = true);
+                continue;
+            };
+            if context.sync.paused.contains(id) {
+                watched.publish(&state);
+                continue;
+            }
+            let (sender, asks) = mpsc::channel(WAITING);
+            let feed = watched.feed().map(str::to_owned);
+            if let Some(feed) = &feed {
+                if !feeds.contains_key(feed) {
+                    let (requests, receiver) = mpsc::channel(WAITING);
+                    reconcilers.desk.feeds.insert(feed.clone(), requests);
+                    feeds.insert(feed.clone(), receiver);
+                }
+                let member = Member {
+                    watched: watched.clone(),
+                    asks: sender.clone(),
+                    blocked_until: None,
+                    pace: pace(context),
+                };
+                members
+                    .entry(feed.clone())
+                    .or_default()
+                    .insert(id.clone(), member);
+                reconcilers.desk.feed_of.insert(id.clone(), feed.clone());
+            }
+            reconcilers.desk.collections.insert(id.clone(), sender);
+            let reconciler = Reconciler {
+                feed: feed.and_then(|feed| reconcilers.desk.feeds.get(&feed).cloned()),
+                pace: pace(context),
+                check_now: false,
+                watched,
+                state,
+                asks,
+            };
+            reconcilers.tasks.spawn(reconciler.run());
+        }
+        for (name, requests) in feeds {
+            let members = members.remove(&name).unwrap_or_default();
+            let state = stored.feeds.remove(&name).unwrap_or_default();
+            let pace = pace(context);
+            let follower = Follower::new(Arc::clone(context), name, members, requests, state, pace);
+            reconcilers.tasks.spawn(follower.run());
+        }
+        if context.sync.max_age_days.is_some() {
+            reconcilers.tasks.spawn(ageing::run(Arc::clone(context)));
+        }
+        reconcilers.tasks.close();
+        Ok(reconcilers)
+    }
+
+    /// Waits until all of them have ended.
+    pub(super) async fn ended(self) {
+        // Those who wait for requests see that nobody is left to make one.
+        drop(self.desk);
+        self.tasks.wait().await;
+    }
+}
+
+fn pace(context: &Context) -> Pace {
+    Pace::new(context.parts.settings, context.sync.sync_frequency)
+}
+
+async fn prune(context: &Context, stored: &mut Stored) -> Result<(), SyncError> {
+    let wanted = |id: &String| context.sync.collection_ids.contains(id);
+    // The positions first: a collection without one is covered anew before it is read.
+    for (feed, state) in &mut stored.feeds {
+        let before = state.positions.len();
+        state.positions.retain(|id, _| wanted(id));
+        if state.positions.len() < before {
+            write_feed(context, feed, state).await?;
+        }
+    }
+    let dropped: Vec<String> = stored
+        .collections
+        .keys()
+        .filter(|id| !wanted(id))
+        .cloned()
+        .collect();
+    for id in dropped {
+        context
+            .parts
+            .store
+            .drop_cursors(context.id, Some(&id))
+            .await?;
+        stored.collections.remove(&id);
+    }
+    Ok(())
+}
+
+async fn write_feed(context: &Context, feed: &str, state: &FeedState) -> Result<(), SyncError> {
+    let body = serde_json::to_vec(state).map_err(|source| SyncError::Damaged {
+        what: "feed position",
+        source,
+    })?;
+    let cursor = CursorWrite {
+        collection: feed_document(feed).into(),
+        body,
+    };
+    context
+        .write(cursor)
+        .await
+        .map_err(|failure| match failure {
+            super::failure::Failure::Store(error) => SyncError::Store(error),
+            _ => SyncError::Stopped,
+        })
+}

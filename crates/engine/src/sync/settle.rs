@@ -1,0 +1,173 @@
+//! Appending what was seen, and settling the doubts that the stream has about it.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use headrace_model::Timestamp;
+use headrace_model::provider::Row;
+use headrace_model::quota::Priority;
+use headrace_model::record::{Content, Observation, Origin, Version};
+use headrace_store::{CursorWrite, Outcome};
+
+use super::context::{Found, Watched};
+use super::failure::Failure;
+
+/// Reads by id that are under way at once for one collection. The budget may allow fewer.
+pub(super) const AT_ONCE: usize = 4;
+
+/// A record that is in doubt again and again changes faster than it can be read; it is left for later
+/// after so many times.
+const ROUNDS: u32 = 6;
+
+/// A record as it was seen in a list or by a read at this time.
+pub(super) fn read(row: Row, seen_at: Timestamp) -> Observation {
+    observation(row, seen_at, Origin::Read)
+}
+
+/// A record as an event of this time shows it.
+pub(super) fn event(row: Row, at: Timestamp) -> Observation {
+    let mut seen = observation(row, at, Origin::Event);
+    seen.updated_at = seen.updated_at.or(Some(at));
+    seen
+}
+
+/// A record that an event of this time says is gone.
+pub(super) fn gone_event(upstream_id: String, at: Timestamp) -> Observation {
+    let mut seen = gone(upstream_id, at, Origin::Event);
+    seen.updated_at = Some(at);
+    seen
+}
+
+/// A record that was read by id.
+pub(super) fn found(upstream_id: &str, found: Found, origin: Origin) -> Observation {
+    match found.row {
+        Some(row) => observation(*row, found.seen_at, origin),
+        None => gone(upstream_id.to_owned(), found.seen_at, origin),
+    }
+}
+
+fn observation(row: Row, seen_at: Timestamp, origin: Origin) -> Observation {
+    let version = row.own_version.map_or(Version::Seen(seen_at), Version::Own);
+    let content = if row.gone {
+        Content::Gone
+    } else {
+        Content::Present {
+            data: row.data,
+            hash: row.hash,
+        }
+    };
+    Observation {
+        upstream_id: row.upstream_id,
+        content,
+        version,
+        origin,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+fn gone(upstream_id: String, seen_at: Timestamp, origin: Origin) -> Observation {
+    Observation {
+        upstream_id,
+        content: Content::Gone,
+        version: Version::Seen(seen_at),
+        origin,
+        created_at: None,
+        updated_at: None,
+    }
+}
+
+impl Watched {
+    /// Appends, and reads again what is in doubt until nothing is. Answers how many records changed.
+    pub(super) async fn store(
+        &self,
+        seen: Vec<Observation>,
+        cursors: Vec<CursorWrite>,
+    ) -> Result<usize, Failure> {
+        let mut seen: Vec<Observation> = self.admitted(seen).collect();
+        if seen.is_empty() && cursors.is_empty() {
+            return Ok(0);
+        }
+        let mut cursors = cursors;
+        let mut changed = 0;
+        for round in 0..ROUNDS {
+            let ids: Vec<String> = seen.iter().map(|seen| seen.upstream_id.clone()).collect();
+            let cursors = std::mem::take(&mut cursors);
+            let outcomes = self
+                .context
+                .append(&self.id, seen, Vec::new(), cursors)
+                .await?;
+            changed += outcomes.iter().filter(|outcome| is_change(outcome)).count();
+            let doubts = ids
+                .into_iter()
+                .zip(outcomes)
+                .filter_map(|(id, outcome)| match outcome {
+                    Outcome::Doubt { idx } => Some((id, idx)),
+                    Outcome::Appended { .. } | Outcome::Unchanged | Outcome::Stale => None,
+                });
+            seen = self.look_again(doubts.collect()).await?;
+            if seen.is_empty() {
+                return Ok(changed);
+            }
+            if round > 0 {
+                // Changed between the doubt and the read: give it a moment.
+                self.pause(Duration::from_millis(100 << round)).await?;
+            }
+        }
+        Err(Failure::Unsettled { count: seen.len() })
+    }
+
+    /// Reads records by id, a few at once, and stores them. Answers how many records changed.
+    pub(super) async fn refetch(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+        priority: Priority,
+    ) -> Result<usize, Failure> {
+        let reads = ids.into_iter().map(|id| async move {
+            let found = self.read_one(&id, priority).await?;
+            Ok::<_, Failure>(found.map(|read| found_as_read(&id, read)))
+        });
+        let seen: Vec<Option<Observation>> =
+            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        self.store(seen.into_iter().flatten().collect(), Vec::new())
+            .await
+    }
+
+    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
+    async fn look_again(&self, doubts: Vec<(String, u64)>) -> Result<Vec<Observation>, Failure> {
+        let reads = doubts.into_iter().map(|(id, idx)| async move {
+            let read = self.read_one(&id, Priority::Refetch).await?;
+            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Recheck(idx))))
+        });
+        let seen: Vec<Option<Observation>> =
+            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        Ok(seen.into_iter().flatten().collect())
+    }
+
+    /// What the sync's greatest age admits. What is gone is always told.
+    fn admitted(&self, seen: Vec<Observation>) -> impl Iterator<Item = Observation> {
+        let cutoff = self.context.cutoff();
+        seen.into_iter().filter(move |seen| {
+            let is_old = seen
+                .created_at
+                .zip(cutoff)
+                .is_some_and(|(created, cutoff)| created < cutoff);
+            !is_old || seen.content == Content::Gone
+        })
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            () = self.context.stop.cancelled() => Err(Failure::Stopped),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+}
+
+fn found_as_read(id: &str, read: Found) -> Observation {
+    found(id, read, Origin::Read)
+}
+
+fn is_change(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Appended { .. })
+}

@@ -1,0 +1,197 @@
+//! What a sync remembers: one document per collection and one per feed, stored as cursors with the
+//! records they stand for. Fields may be added with a default; none may change its meaning.
+
+use std::collections::BTreeMap;
+
+use headrace_model::Timestamp;
+use headrace_model::provider::PageCursor;
+use serde::{Deserialize, Serialize};
+
+use super::SyncError;
+
+/// The state of a collection.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct CollectionState {
+    /// The API version that everything was read in.
+    pub(super) version: Option<String>,
+    /// The reading under way.
+    pub(super) run: Option<Run>,
+    /// What to read after that, because it was asked for meanwhile.
+    pub(super) queued: Option<Aim>,
+    /// Records that somebody wants to have read again.
+    pub(super) wanted: Vec<String>,
+    /// When everything had been read for the first time.
+    pub(super) first_completed_at: Option<Timestamp>,
+    /// The last reading that was completed, listing again apart.
+    pub(super) last: Option<Finished>,
+    /// When it was last listed again.
+    pub(super) relisted_at: Option<Timestamp>,
+    /// Changes of this time are lost; deletes of this time are not known.
+    pub(super) gap: Option<Gap>,
+}
+
+/// A reading from beginning to end.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Run {
+    /// Why and what.
+    pub(super) aim: Aim,
+    /// The API version it reads in.
+    pub(super) version: Option<String>,
+    /// When it began.
+    pub(super) started_at: Timestamp,
+    /// Records read so far.
+    pub(super) records: u64,
+    /// The page to read next; `None` for the first.
+    pub(super) at: Option<PageCursor>,
+    /// The page that was stored last, if doubts about its records may be left. After a crash it is
+    /// read once more.
+    #[serde(default)]
+    pub(super) unsettled: Option<Place>,
+}
+
+/// A page: the first one, or one after a cursor.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) at: Option<PageCursor>,
+}
+
+/// Why and what is read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Aim {
+    /// Everything, for the first time.
+    Initial,
+    /// Everything, because the user asked for it.
+    All,
+    /// What was created since then, because the user asked for it.
+    Since(Timestamp),
+    /// Everything, because changes were lost.
+    Gap,
+    /// Everything, because it is now rendered in another API version.
+    Version,
+    /// What may have changed, because nothing tells; created since then if given.
+    Relist(Option<Timestamp>),
+}
+
+impl Aim {
+    /// The earliest creation time that is read.
+    pub(super) fn from(&self) -> Option<Timestamp> {
+        match self {
+            Self::Initial | Self::All | Self::Gap | Self::Version => None,
+            Self::Since(from) => Some(*from),
+            Self::Relist(from) => *from,
+        }
+    }
+
+    /// Whether all records are read.
+    pub(super) fn is_complete(&self) -> bool {
+        !matches!(self, Self::Since(_) | Self::Relist(Some(_)))
+    }
+}
+
+/// A reading that was completed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(super) struct Finished {
+    pub(super) started_at: Timestamp,
+    pub(super) completed_at: Timestamp,
+    pub(super) records: u64,
+}
+
+/// A time of which changes are lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Gap {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+}
+
+/// The state of a feed.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct FeedState {
+    /// Up to when, on the provider's clock, the events of each collection are applied. Every
+    /// collection has its own: one that stands still must not lose what the others pass over.
+    pub(super) positions: BTreeMap<String, Timestamp>,
+}
+
+/// Everything that is stored of a sync.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) collections: BTreeMap<String, CollectionState>,
+    pub(super) feeds: BTreeMap<String, FeedState>,
+}
+
+const FEED: &str = "feed/";
+
+/// The name of the document of a feed. No collection's id has a slash.
+pub(super) fn feed_document(feed: &str) -> String {
+    format!("{FEED}{feed}")
+}
+
+impl Stored {
+    /// Reads the documents of a sync.
+    pub(super) fn read(documents: Vec<(String, Vec<u8>)>) -> Result<Self, SyncError> {
+        let damaged = |what| move |source| SyncError::Damaged { what, source };
+        let mut stored = Self::default();
+        for (name, body) in documents {
+            match name.strip_prefix(FEED) {
+                Some(feed) => {
+                    let state = serde_json::from_slice(&body).map_err(damaged("feed position"))?;
+                    stored.feeds.insert(feed.to_owned(), state);
+                }
+                None => {
+                    let state = serde_json::from_slice(&body).map_err(damaged("cursor"))?;
+                    stored.collections.insert(name, state);
+                }
+            }
+        }
+        Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_read_back() {
+        let run = Some(Run {
+            aim: Aim::Since(Timestamp::from_seconds(5)),
+            version: Some("v1".to_owned()),
+            started_at: Timestamp::from_seconds(9),
+            records: 300,
+            at: Some(PageCursor::Token {
+                token: "t".to_owned(),
+            }),
+            unsettled: Some(Place { at: None }),
+        });
+        let state = CollectionState {
+            run,
+            ..CollectionState::default()
+        };
+        let feed = FeedState {
+            positions: BTreeMap::from([("stripe:customer".to_owned(), Timestamp::from_seconds(7))]),
+        };
+        let stored = Stored::read(vec![
+            (
+                "stripe:customer".to_owned(),
+                serde_json::to_vec(&state).unwrap(),
+            ),
+            (feed_document("events"), serde_json::to_vec(&feed).unwrap()),
+        ]);
+        let stored = stored.unwrap();
+        assert_eq!(stored.collections["stripe:customer"], state);
+        assert_eq!(stored.feeds["events"], feed);
+    }
+
+    #[test]
+    fn a_document_of_an_older_version_reads() {
+        let old = Stored::read(vec![("stripe:customer".to_owned(), b"{}".to_vec())]).unwrap();
+        assert_eq!(
+            old.collections["stripe:customer"],
+            CollectionState::default()
+        );
+        let damaged = Stored::read(vec![("stripe:customer".to_owned(), b"[".to_vec())]);
+        assert!(matches!(damaged, Err(SyncError::Damaged { .. })));
+    }
+}
