@@ -11,5 +11,8 @@ async fn the_document_is_the_committed_one() {
         std::fs::write(path, &served).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(served == committed, "the API changed: run with UPDATE_SNAPSHOTS=1 and commit docs/openapi.json");
+    assert!(
+        served == committed,
+        "the API changed: run with UPDATE_SNAPSHOTS=1 and commit docs/openapi.json"
+    );
 }
