@@ -64,26 +64,32 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Serde would take an array for an object, member by member.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first
+        .is_some_and(|first| matches!(first, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
+    {
+        serde_json::from_slice::<&serde_json::value::RawValue>(bytes).map_err(|error| malformed(&error))?;
+        return Err(ApiError::invalid("body", "must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => refused(&path, &inner.to_string()),
-            _ => ApiError::new(
-                Code::Malformed,
-                format!("the body is not valid JSON: {inner}"),
-            ),
+            _ => malformed(&inner),
         }
     })?;
-    let end = json.end();
-    end.map_err(|error| {
-        ApiError::new(
-            Code::Malformed,
-            format!("the body is not valid JSON: {error}"),
-        )
-    })?;
+    json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::new(
+        Code::Malformed,
+        format!("the body is not valid JSON: {error}"),
+    )
 }
 
 /// Query parameters, read as strictly as bodies.
