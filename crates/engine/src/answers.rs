@@ -18,14 +18,23 @@ impl Engine {
     }
 
     /// Keeps the answer for a claimed key; `None` gives the key free again.
-    pub async fn keep_answer(&self, key: &AnswerKey, answer: Option<(u16, &[u8])>) -> Result<(), Error> {
+    pub async fn keep_answer(
+        &self,
+        key: &AnswerKey,
+        answer: Option<(u16, &[u8])>,
+    ) -> Result<(), Error> {
         let answer = match answer {
             None => None,
             Some((status, body)) => {
                 let sealed = self.sync.keyring.seal(aad(key).as_bytes(), random(), body);
-                let sealed = sealed
-                    .map_err(|source| Error::Sealing { action: "seal", source: Box::new(source) })?;
-                Some(Answer { status, body: sealed.into_bytes() })
+                let sealed = sealed.map_err(|source| Error::Sealing {
+                    action: "seal",
+                    source: Box::new(source),
+                })?;
+                Some(Answer {
+                    status,
+                    body: sealed.into_bytes(),
+                })
             }
         };
         Ok(self.store.answer(key, answer).await?)
@@ -33,8 +42,14 @@ impl Engine {
 
     /// Opens a kept answer's body.
     pub fn open_answer(&self, key: &AnswerKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
-        let opened = self.sync.keyring.open(aad(key).as_bytes(), &String::from_utf8_lossy(sealed));
-        opened.map_err(|source| Error::Sealing { action: "open", source: Box::new(source) })
+        let opened = self
+            .sync
+            .keyring
+            .open(aad(key).as_bytes(), &String::from_utf8_lossy(sealed));
+        opened.map_err(|source| Error::Sealing {
+            action: "open",
+            source: Box::new(source),
+        })
     }
 }
 

@@ -36,15 +36,22 @@ pub struct ConsumerView {
 
 impl Engine {
     /// Makes a consumer where its deliver policy says.
-    pub async fn create_consumer(&self, org: OrgId, value: HttpConsumer) -> Result<ConsumerView, Error> {
+    pub async fn create_consumer(
+        &self,
+        org: OrgId,
+        value: HttpConsumer,
+    ) -> Result<ConsumerView, Error> {
         check(&value)?;
-        entity::load::<headrace_model::config::Stream>(&*self.store, org, value.stream_id.0).await?;
+        entity::load::<headrace_model::config::Stream>(&*self.store, org, value.stream_id.0)
+            .await?;
         let position = self.position_of(org, &value).await?;
         let now = self.clock.now();
         let mut consumer = Stored::new(self.new_id(), org, now, value);
         // State first: a consumer that can be seen can be asked.
         let id = ConsumerId(consumer.id);
-        self.store.create_consumer(consumer.value.stream_id, id, position).await?;
+        self.store
+            .create_consumer(consumer.value.stream_id, id, position)
+            .await?;
         if let Err(error) = consumer.save(&*self.store, now).await {
             self.store.drop_consumer(id).await?;
             return Err(taken(error));
@@ -63,14 +70,24 @@ impl Engine {
     }
 
     /// A consumer with its counts.
-    pub async fn consumer_view(&self, consumer: Stored<HttpConsumer>) -> Result<ConsumerView, Error> {
+    pub async fn consumer_view(
+        &self,
+        consumer: Stored<HttpConsumer>,
+    ) -> Result<ConsumerView, Error> {
         let selection = self.selection(&consumer).await?;
         let id = ConsumerId(consumer.id);
         let counts = self.store.counts(id, &selection).await?;
         let mut position = 0;
-        self.store.inspect(id, &mut |state| position = state.position()).await?;
+        self.store
+            .inspect(id, &mut |state| position = state.position())
+            .await?;
         let last_idx = self.store.last_idx(consumer.value.stream_id).await?;
-        Ok(ConsumerView { consumer, counts, position, last_idx })
+        Ok(ConsumerView {
+            consumer,
+            counts,
+            position,
+            last_idx,
+        })
     }
 
     /// Changes a consumer's settings. Another deliver policy restarts it; another filter applies from
@@ -90,9 +107,14 @@ impl Engine {
             true => Some(self.position_of(consumer.org, &consumer.value).await?),
             false => None,
         };
-        consumer.save(&*self.store, self.clock.now()).await.map_err(taken)?;
+        consumer
+            .save(&*self.store, self.clock.now())
+            .await
+            .map_err(taken)?;
         if let Some(position) = position {
-            self.store.update(id, &mut |state| state.reset(position)).await?;
+            self.store
+                .update(id, &mut |state| state.reset(position))
+                .await?;
         }
         if refilter {
             self.refilter(&consumer).await?;
@@ -119,16 +141,30 @@ impl Engine {
         from.deliver_policy = policy;
         let position = self.position_of(consumer.org, &from).await?;
         let id = ConsumerId(consumer.id);
-        Ok(self.store.update(id, &mut |state| state.reset(position)).await?)
+        Ok(self
+            .store
+            .update(id, &mut |state| state.reset(position))
+            .await?)
     }
 
     /// What a consumer's filter means now.
-    pub(crate) async fn selection(&self, consumer: &Stored<HttpConsumer>) -> Result<Selection, Error> {
-        let HttpConsumer { filters, stream_id, .. } = &consumer.value;
+    pub(crate) async fn selection(
+        &self,
+        consumer: &Stored<HttpConsumer>,
+    ) -> Result<Selection, Error> {
+        let HttpConsumer {
+            filters, stream_id, ..
+        } = &consumer.value;
         if filters.takes_all_lanes() {
-            return Ok(Selection { lanes: None, deleted: filters.deleted });
+            return Ok(Selection {
+                lanes: None,
+                deleted: filters.deleted,
+            });
         }
-        Ok(self.lane_book(consumer.org, *stream_id).await?.select(filters))
+        Ok(self
+            .lane_book(consumer.org, *stream_id)
+            .await?
+            .select(filters))
     }
 
     async fn position_of(&self, org: OrgId, consumer: &HttpConsumer) -> Result<u64, Error> {
@@ -153,7 +189,12 @@ impl Engine {
     }
 
     async fn newest(&self, stream: StreamId, selection: &Selection) -> Result<Option<Row>, Error> {
-        let range = Range { after: 0, limit: 1, max_bytes: 1, newest_first: true };
+        let range = Range {
+            after: 0,
+            limit: 1,
+            max_bytes: 1,
+            newest_first: true,
+        };
         Ok(self.store.read(stream, selection, range).await?.rows.pop())
     }
 
@@ -164,7 +205,10 @@ impl Engine {
         let mut known = Vec::new();
         self.store
             .inspect(id, &mut |state| {
-                known = state.outstanding().map(|(idx, entry)| (idx, entry.record)).collect();
+                known = state
+                    .outstanding()
+                    .map(|(idx, entry)| (idx, entry.record))
+                    .collect();
                 known.extend(state.held_versions());
             })
             .await?;
@@ -176,7 +220,12 @@ impl Engine {
                 dropped.insert(idx);
             }
         }
-        Ok(self.store.update(id, &mut |state| state.refilter(|idx| !dropped.contains(&idx))).await?)
+        Ok(self
+            .store
+            .update(id, &mut |state| {
+                state.refilter(|idx| !dropped.contains(&idx))
+            })
+            .await?)
     }
 }
 
@@ -198,16 +247,22 @@ fn check(consumer: &HttpConsumer) -> Result<(), Error> {
         problems.add("max_waiting", "must be between 1 and 10000");
     }
     if consumer.max_deliver != -1 && !(1..=1_000_000).contains(&consumer.max_deliver) {
-        problems.add("max_deliver", "must be -1 (no maximum) or between 1 and 1000000");
+        problems.add(
+            "max_deliver",
+            "must be -1 (no maximum) or between 1 and 1000000",
+        );
     }
     problems.check()
 }
 
 fn taken(error: Error) -> Error {
     match error {
-        Error::Store(StoreError::NameTaken { kind: Kind::Consumer, name }) => {
-            Error::Conflict(format!("there is a consumer with the slug {name:?} already"))
-        }
+        Error::Store(StoreError::NameTaken {
+            kind: Kind::Consumer,
+            name,
+        }) => Error::Conflict(format!(
+            "there is a consumer with the slug {name:?} already"
+        )),
         other => other,
     }
 }

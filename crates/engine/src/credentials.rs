@@ -77,18 +77,25 @@ impl Engine {
             true => self.verify(id, &provider, kind, &fields).await?,
             false => Checked {
                 account: None,
-                health: Health::noted(HealthStatus::Initializing, "not checked yet: taken with verify=false", now),
+                health: Health::noted(
+                    HealthStatus::Initializing,
+                    "not checked yet: taken with verify=false",
+                    now,
+                ),
             },
         };
         let known = match &checked.account {
             Some(account) => {
                 let name = account_name(&kind.id, account);
-                self.store.object_named(headrace_store::Kind::Credential, org, &name).await?
+                self.store
+                    .object_named(headrace_store::Kind::Credential, org, &name)
+                    .await?
             }
             None => None,
         };
         if let Some(known) = known {
-            let mut credential = entity::load::<config::Credential>(&*self.store, org, known.id).await?;
+            let mut credential =
+                entity::load::<config::Credential>(&*self.store, org, known.id).await?;
             self.seal_into(&mut credential, kind, &fields)?;
             let value = &mut credential.value;
             value.name = new.name.or(value.name.take());
@@ -128,7 +135,11 @@ impl Engine {
     }
 
     /// A credential.
-    pub async fn credential(&self, org: OrgId, id: Uuid) -> Result<Stored<config::Credential>, Error> {
+    pub async fn credential(
+        &self,
+        org: OrgId,
+        id: Uuid,
+    ) -> Result<Stored<config::Credential>, Error> {
         entity::load(&*self.store, org, id).await
     }
 
@@ -141,12 +152,20 @@ impl Engine {
         verify: bool,
     ) -> Result<Stored<config::Credential>, Error> {
         let mut credential = self.credential(org, id).await?;
-        let CredentialPatch { name, metadata, fields, rate_limit } = patch;
+        let CredentialPatch {
+            name,
+            metadata,
+            fields,
+            rate_limit,
+        } = patch;
         if let Some(given) = fields {
             let (provider, kind) = self.kind(&credential.value.kind)?;
             let id = CredentialId(credential.id);
             let mut known = self.open(&credential)?;
-            let given = given.into_iter().filter(|(_, value)| value != MASK).collect();
+            let given = given
+                .into_iter()
+                .filter(|(_, value)| value != MASK)
+                .collect();
             let given = read_some(kind, &given)?;
             known.extend(given);
             let fields = kind.read(&known).map_err(unusable)?;
@@ -187,7 +206,8 @@ impl Engine {
 
     fn open(&self, credential: &Stored<config::Credential>) -> Result<Fields, Error> {
         let id = CredentialId(credential.id);
-        let secrets = crate::outbound::open_secrets(&self.sync.keyring, id, &credential.value.sealed);
+        let secrets =
+            crate::outbound::open_secrets(&self.sync.keyring, id, &credential.value.sealed);
         let mut fields = secrets.map_err(cannot_open)?;
         fields.extend(credential.value.properties.clone());
         Ok(fields)
@@ -195,12 +215,26 @@ impl Engine {
 
     fn kind(&self, id: &str) -> Result<(Arc<Provider>, &CredentialKind), Error> {
         let providers = self.sync.providers.iter();
-        let mut kinds = providers.filter_map(|provider| Some((provider, provider.definition.credential(id)?)));
-        kinds.next().map(|(provider, kind)| (Arc::clone(provider), kind)).ok_or_else(|| {
-            let known = self.sync.providers.iter().flat_map(|provider| &provider.definition.credentials);
-            let known: Vec<&str> = known.map(|kind| kind.id.as_str()).collect();
-            Error::invalid("kind", format!("{id:?} is not known here: expected one of {}", known.join(", ")))
-        })
+        let mut kinds =
+            providers.filter_map(|provider| Some((provider, provider.definition.credential(id)?)));
+        kinds
+            .next()
+            .map(|(provider, kind)| (Arc::clone(provider), kind))
+            .ok_or_else(|| {
+                let known = self
+                    .sync
+                    .providers
+                    .iter()
+                    .flat_map(|provider| &provider.definition.credentials);
+                let known: Vec<&str> = known.map(|kind| kind.id.as_str()).collect();
+                Error::invalid(
+                    "kind",
+                    format!(
+                        "{id:?} is not known here: expected one of {}",
+                        known.join(", ")
+                    ),
+                )
+            })
     }
 
     fn seal_into(
@@ -209,11 +243,18 @@ impl Engine {
         kind: &CredentialKind,
         fields: &Fields,
     ) -> Result<(), Error> {
-        let is_secret = |name: &str| kind.fields.iter().any(|field| field.name == name && field.secret);
-        let (secret, shown): (Fields, Fields) =
-            fields.clone().into_iter().partition(|(name, _)| is_secret(name));
+        let is_secret = |name: &str| {
+            kind.fields
+                .iter()
+                .any(|field| field.name == name && field.secret)
+        };
+        let (secret, shown): (Fields, Fields) = fields
+            .clone()
+            .into_iter()
+            .partition(|(name, _)| is_secret(name));
         let id = CredentialId(credential.id);
-        credential.value.sealed = seal_secrets(&self.sync.keyring, id, &secret).map_err(cannot_open)?;
+        credential.value.sealed =
+            seal_secrets(&self.sync.keyring, id, &secret).map_err(cannot_open)?;
         credential.value.secret_names = secret.into_keys().collect();
         credential.value.properties = shown;
         Ok(())
@@ -228,12 +269,17 @@ impl Engine {
         kind: &CredentialKind,
         fields: &Fields,
     ) -> Result<Checked, Error> {
-        let account = Account::new(id, Arc::clone(provider), &kind.id, fields, None).map_err(cannot_open)?;
+        let account =
+            Account::new(id, Arc::clone(provider), &kind.id, fields, None).map_err(cannot_open)?;
         let now = self.clock.now();
         let (mut found, mut live, mut doubt) = (None, None, None);
         for check in &provider.definition.checks {
-            let call =
-                Call { account: &account, request: &check.request, priority: Priority::Write, sync: None };
+            let call = Call {
+                account: &account,
+                request: &check.request,
+                priority: Priority::Write,
+                sync: None,
+            };
             match self.sync.outbound.send_once(call).await {
                 Ok(answer) => {
                     let text = |path| json::text(&answer.body, path).map(|text| text.into_owned());
@@ -258,20 +304,31 @@ impl Engine {
                 let note = format!("taken unverified: it could not be checked, as {doubt}");
                 Health::noted(HealthStatus::Warning, note, now)
             }
-            (None, None) => Health::noted(HealthStatus::Warning, "taken unverified: the provider did not name the account", now),
+            (None, None) => Health::noted(
+                HealthStatus::Warning,
+                "taken unverified: the provider did not name the account",
+                now,
+            ),
         };
         Ok(Checked { account, health })
     }
 
     /// What reads with the credential goes on with what it is now.
-    async fn credential_changed(&self, credential: &Stored<config::Credential>) -> Result<(), Error> {
+    async fn credential_changed(
+        &self,
+        credential: &Stored<config::Credential>,
+    ) -> Result<(), Error> {
         let id = CredentialId(credential.id);
         if let Some(provider) = self.sync.providers.get(&credential.value.provider) {
             let default = crate::outbound::default_limit(&provider.definition);
-            self.sync.outbound.set_limit(id, credential.value.rate_limit.unwrap_or(default));
+            self.sync
+                .outbound
+                .set_limit(id, credential.value.rate_limit.unwrap_or(default));
         }
         for sync in self.syncs_of_credential(credential.org, id).await? {
-            self.sync.supervisor.changed(headrace_model::SyncId(sync.id));
+            self.sync
+                .supervisor
+                .changed(headrace_model::SyncId(sync.id));
         }
         Ok(())
     }
@@ -291,7 +348,10 @@ fn read_some(kind: &CredentialKind, given: &Fields) -> Result<Fields, Error> {
     Ok(read)
 }
 
-fn same_account(known: Option<&UpstreamAccount>, found: Option<&UpstreamAccount>) -> Result<(), Error> {
+fn same_account(
+    known: Option<&UpstreamAccount>,
+    found: Option<&UpstreamAccount>,
+) -> Result<(), Error> {
     match (known, found) {
         (Some(known), Some(found)) if known != found => Err(Error::Conflict(format!(
             "these are for the account {}, but the credential is for {}: make a new credential instead",
@@ -303,7 +363,9 @@ fn same_account(known: Option<&UpstreamAccount>, found: Option<&UpstreamAccount>
 
 fn refused(kind: &CredentialKind, error: &CallError) -> Error {
     let secret = kind.fields.iter().find(|field| field.secret);
-    let field = secret.map_or("properties".to_owned(), |field| format!("properties.{}", field.name));
+    let field = secret.map_or("properties".to_owned(), |field| {
+        format!("properties.{}", field.name)
+    });
     Error::invalid(field, format!("was refused: {error}"))
 }
 
@@ -311,9 +373,9 @@ fn unusable(bad: BadCredential) -> Error {
     let reason = bad.to_string();
     match bad {
         BadCredential::UnknownKind(_) => Error::invalid("kind", reason),
-        BadCredential::UnknownField(field) | BadCredential::Twice(field) | BadCredential::Missing(field) => {
-            Error::invalid(format!("properties.{field}"), reason)
-        }
+        BadCredential::UnknownField(field)
+        | BadCredential::Twice(field)
+        | BadCredential::Missing(field) => Error::invalid(format!("properties.{field}"), reason),
         BadCredential::NotAHeader(_) => Error::invalid("properties", reason),
     }
 }
@@ -321,6 +383,9 @@ fn unusable(bad: BadCredential) -> Error {
 fn cannot_open(error: AccountError) -> Error {
     match error {
         AccountError::Bad(bad) => unusable(bad),
-        other => Error::Sealing { action: "use", source: Box::new(other) },
+        other => Error::Sealing {
+            action: "use",
+            source: Box::new(other),
+        },
     }
 }

@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::Error;
 use crate::clock::{Clock, random};
 use crate::expiry::Expiry;
-use crate::selection::CardCache;
-use crate::tokens::AdminToken;
-use crate::waiting::Waiting;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
+use crate::selection::CardCache;
 use crate::sync::Supervisor;
-use crate::Error;
+use crate::tokens::AdminToken;
+use crate::waiting::Waiting;
 use headrace_model::seal::Keyring;
 
 /// What reaches out to providers.
@@ -71,7 +71,9 @@ impl Engine {
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);
         let timer = Arc::clone(&engine);
-        engine.tasks.spawn(async move { timer.expire_forever().await });
+        engine
+            .tasks
+            .spawn(async move { timer.expire_forever().await });
         Ok(engine)
     }
 

@@ -43,7 +43,10 @@ impl Entity for config::Credential {
     fn names(&self) -> Vec<String> {
         // One credential per upstream account: importing it again updates it.
         let account = self.account.as_ref();
-        account.map(|account| account_name(&self.kind, account)).into_iter().collect()
+        account
+            .map(|account| account_name(&self.kind, account))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -93,20 +96,47 @@ pub struct Stored<T> {
 impl<T: Entity> Stored<T> {
     /// An object that does not exist yet.
     pub fn new(id: Uuid, org: OrgId, now: Timestamp, value: T) -> Self {
-        Self { id, org, revision: 0, created_at: now, updated_at: now, value }
+        Self {
+            id,
+            org,
+            revision: 0,
+            created_at: now,
+            updated_at: now,
+            value,
+        }
     }
 
     fn read(object: Object) -> Result<Self, Error> {
-        let Object { kind: _, id, org, revision, names: _, body, created_at, updated_at } = object;
-        let value = serde_json::from_slice(&body)
-            .map_err(|source| Error::Stored { what: T::WHAT, source })?;
-        Ok(Self { id, org, revision, created_at, updated_at, value })
+        let Object {
+            kind: _,
+            id,
+            org,
+            revision,
+            names: _,
+            body,
+            created_at,
+            updated_at,
+        } = object;
+        let value = serde_json::from_slice(&body).map_err(|source| Error::Stored {
+            what: T::WHAT,
+            source,
+        })?;
+        Ok(Self {
+            id,
+            org,
+            revision,
+            created_at,
+            updated_at,
+            value,
+        })
     }
 
     /// The write that stores it as it is now.
     pub fn put(&self) -> Result<Write, Error> {
-        let body = serde_json::to_vec(&self.value)
-            .map_err(|source| Error::Stored { what: T::WHAT, source })?;
+        let body = serde_json::to_vec(&self.value).map_err(|source| Error::Stored {
+            what: T::WHAT,
+            source,
+        })?;
         Ok(Write::Put(Object {
             kind: T::KIND,
             id: self.id,
@@ -121,7 +151,11 @@ impl<T: Entity> Stored<T> {
 
     /// The write that removes it.
     pub fn delete(&self) -> Write {
-        Write::Delete { kind: T::KIND, id: self.id, revision: self.revision }
+        Write::Delete {
+            kind: T::KIND,
+            id: self.id,
+            revision: self.revision,
+        }
     }
 
     /// Stores it, as changed `now`.
@@ -134,18 +168,35 @@ impl<T: Entity> Stored<T> {
 }
 
 /// The object with this id, if the organisation has it.
-pub(crate) async fn load<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Stored<T>, Error> {
-    find(store, org, id).await?.ok_or_else(|| Error::not_found(T::WHAT, id))
+pub(crate) async fn load<T: Entity>(
+    store: &dyn Store,
+    org: OrgId,
+    id: Uuid,
+) -> Result<Stored<T>, Error> {
+    find(store, org, id)
+        .await?
+        .ok_or_else(|| Error::not_found(T::WHAT, id))
 }
 
 /// The object with this id, if the organisation has it.
-pub(crate) async fn find<T: Entity>(store: &dyn Store, org: OrgId, id: Uuid) -> Result<Option<Stored<T>>, Error> {
+pub(crate) async fn find<T: Entity>(
+    store: &dyn Store,
+    org: OrgId,
+    id: Uuid,
+) -> Result<Option<Stored<T>>, Error> {
     let object = store.object(T::KIND, id).await?;
-    object.filter(|object| object.org == org).map(Stored::read).transpose()
+    object
+        .filter(|object| object.org == org)
+        .map(Stored::read)
+        .transpose()
 }
 
 /// The object with this id or unique name.
-pub(crate) async fn load_named<T: Entity>(store: &dyn Store, org: OrgId, name: &str) -> Result<Stored<T>, Error> {
+pub(crate) async fn load_named<T: Entity>(
+    store: &dyn Store,
+    org: OrgId,
+    name: &str,
+) -> Result<Stored<T>, Error> {
     if let Some(id) = headrace_model::ids::parse_uuid(name) {
         return load(store, org, id).await;
     }
@@ -156,12 +207,22 @@ pub(crate) async fn load_named<T: Entity>(store: &dyn Store, org: OrgId, name: &
 }
 
 /// The object whatever its organisation: for the program's own use, never for a caller's id.
-pub(crate) async fn load_any<T: Entity>(store: &dyn Store, id: Uuid) -> Result<Option<Stored<T>>, Error> {
-    store.object(T::KIND, id).await?.map(Stored::read).transpose()
+pub(crate) async fn load_any<T: Entity>(
+    store: &dyn Store,
+    id: Uuid,
+) -> Result<Option<Stored<T>>, Error> {
+    store
+        .object(T::KIND, id)
+        .await?
+        .map(Stored::read)
+        .transpose()
 }
 
 /// Every object of the kind, of one organisation or of all, in the order of their ids.
-pub(crate) async fn all<T: Entity>(store: &dyn Store, org: Option<OrgId>) -> Result<Vec<Stored<T>>, Error> {
+pub(crate) async fn all<T: Entity>(
+    store: &dyn Store,
+    org: Option<OrgId>,
+) -> Result<Vec<Stored<T>>, Error> {
     const PAGE: usize = 1_000;
     let mut found: Vec<Stored<T>> = Vec::new();
     loop {

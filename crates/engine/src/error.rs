@@ -67,12 +67,18 @@ pub struct Invalid {
 impl Error {
     /// Input with one wrong field.
     pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid(vec![Invalid { field: field.into(), reason: reason.into() }])
+        Self::Invalid(vec![Invalid {
+            field: field.into(),
+            reason: reason.into(),
+        }])
     }
 
     /// There is no such thing.
     pub fn not_found(what: &'static str, id: impl ToString) -> Self {
-        Self::NotFound { what, id: id.to_string() }
+        Self::NotFound {
+            what,
+            id: id.to_string(),
+        }
     }
 }
 
@@ -83,12 +89,19 @@ pub struct Problems(Vec<Invalid>);
 impl Problems {
     /// Notes that a field is wrong.
     pub fn add(&mut self, field: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(Invalid { field: field.into(), reason: reason.into() });
+        self.0.push(Invalid {
+            field: field.into(),
+            reason: reason.into(),
+        });
     }
 
     /// Ok when nothing was noted.
     pub fn check(self) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.0))
+        }
     }
 }
 

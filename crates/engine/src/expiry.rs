@@ -64,15 +64,20 @@ impl Engine {
         match entity::all::<config::HttpConsumer>(&*self.store, None).await {
             Ok(consumers) => {
                 let now = self.clock.now();
-                consumers.iter().for_each(|consumer| self.expiry.expect(ConsumerId(consumer.id), now));
+                consumers
+                    .iter()
+                    .for_each(|consumer| self.expiry.expect(ConsumerId(consumer.id), now));
             }
-            Err(error) => tracing::error!(error = %crate::chain(&error), "could not list consumers"),
+            Err(error) => {
+                tracing::error!(error = %crate::chain(&error), "could not list consumers")
+            }
         }
         while !self.stop.is_cancelled() {
             while let Some(id) = self.expiry.take_due(self.clock.now()) {
                 if let Err(error) = self.expire_one(id).await {
                     tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
-                    self.expiry.expect(id, self.clock.now() + Duration::from_secs(1));
+                    self.expiry
+                        .expect(id, self.clock.now() + Duration::from_secs(1));
                 }
             }
             let wait = self.expiry.first().map(|at| at.since(self.clock.now()));
@@ -85,10 +90,15 @@ impl Engine {
     }
 
     async fn expire_one(&self, id: ConsumerId) -> Result<(), Error> {
-        let Some(consumer) = entity::load_any::<config::HttpConsumer>(&*self.store, id.0).await? else {
+        let Some(consumer) = entity::load_any::<config::HttpConsumer>(&*self.store, id.0).await?
+        else {
             return Ok(());
         };
-        match self.store.expire(id, self.clock.now(), &consumer.value.policy()).await {
+        match self
+            .store
+            .expire(id, self.clock.now(), &consumer.value.policy())
+            .await
+        {
             Ok(Some(next)) => self.expiry.expect(id, next),
             Ok(None) | Err(StoreError::NoConsumer) => {}
             Err(error) => return Err(error.into()),

@@ -49,9 +49,13 @@ pub struct SettledCounts {
 }
 
 /// Reads tokens' texts; an error tells which is none.
-pub fn read_tokens<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Token>, (usize, NotAToken)> {
+pub fn read_tokens<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Token>, (usize, NotAToken)> {
     let numbered = texts.into_iter().enumerate();
-    numbered.map(|(at, text)| Token::parse(text).map_err(|error| (at, error))).collect()
+    numbered
+        .map(|(at, text)| Token::parse(text).map_err(|error| (at, error)))
+        .collect()
 }
 
 impl Engine {
@@ -78,11 +82,22 @@ impl Engine {
             let resumed = self.resumed.notified();
             let (messages, book) = self.take(&consumer, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
-                let counts = self.store.counts(id, &book.select(&consumer.value.filters)).await?;
-                self.expiry.expect(id, self.clock.now() + consumer.value.policy().ack_wait);
-                return Ok(Delivery { messages, book, counts });
+                let counts = self
+                    .store
+                    .counts(id, &book.select(&consumer.value.filters))
+                    .await?;
+                self.expiry
+                    .expect(id, self.clock.now() + consumer.value.policy().ack_wait);
+                return Ok(Delivery {
+                    messages,
+                    book,
+                    counts,
+                });
             }
-            let due = self.store.expire(id, self.clock.now(), &consumer.value.policy()).await?;
+            let due = self
+                .store
+                .expire(id, self.clock.now(), &consumer.value.policy())
+                .await?;
             let due = due.map(|at| Instant::now() + at.since(self.clock.now()));
             let until = due.map_or(give_up, |due| due.min(give_up));
             tokio::select! {
@@ -93,7 +108,9 @@ impl Engine {
                 () = self.stop.cancelled() => {}
             }
             // It may have been patched, paused or removed meanwhile.
-            consumer = self.consumer(consumer.org, &consumer.id.to_string()).await?;
+            consumer = self
+                .consumer(consumer.org, &consumer.id.to_string())
+                .await?;
         }
     }
 
@@ -141,12 +158,19 @@ impl Engine {
                     false => counts.stale += 1,
                 }
             };
-            let Settlement { ack, nack, extend, reject } = settlement;
+            let Settlement {
+                ack,
+                nack,
+                extend,
+                reject,
+            } = settlement;
             for token in ack {
                 count(token, &mut |state| state.ack(token));
             }
             for (token, delay, error) in nack {
-                count(token, &mut |state| state.nack(token, now, *delay, error.clone(), &policy));
+                count(token, &mut |state| {
+                    state.nack(token, now, *delay, error.clone(), &policy)
+                });
             }
             for token in extend {
                 count(token, &mut |state| state.extend(token, now, &policy));
@@ -178,9 +202,16 @@ impl Engine {
                 seen = match what {
                     Peek::Available => state.waiting().take(limit).map(owned).collect(),
                     Peek::Delivered => {
-                        let leased = |entry: &&(u64, &Outstanding)| matches!(entry.1.phase, Phase::Leased { .. });
-                        let delivered = state.outstanding().filter(|entry| leased(&entry)).take(limit);
-                        delivered.map(|(idx, entry)| (idx, entry.record, Some(entry.clone()))).collect()
+                        let leased = |entry: &&(u64, &Outstanding)| {
+                            matches!(entry.1.phase, Phase::Leased { .. })
+                        };
+                        let delivered = state
+                            .outstanding()
+                            .filter(|entry| leased(&entry))
+                            .take(limit);
+                        delivered
+                            .map(|(idx, entry)| (idx, entry.record, Some(entry.clone())))
+                            .collect()
                     }
                 };
             })
@@ -215,7 +246,10 @@ impl Engine {
     ) -> Result<(Vec<(DeadLetter, Option<Row>)>, LaneBook), Error> {
         let stream = consumer.value.stream_id;
         let book = self.lane_book(consumer.org, stream).await?;
-        let letters = self.store.dead_letters(ConsumerId(consumer.id), after, limit).await?;
+        let letters = self
+            .store
+            .dead_letters(ConsumerId(consumer.id), after, limit)
+            .await?;
         let mut found = Vec::with_capacity(letters.len());
         for letter in letters {
             let row = self.store.record(stream, letter.record).await?;
@@ -231,7 +265,10 @@ impl Engine {
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
         let selection = self.selection(consumer).await?;
-        Ok(self.store.redrive(ConsumerId(consumer.id), records, &selection).await?)
+        Ok(self
+            .store
+            .redrive(ConsumerId(consumer.id), records, &selection)
+            .await?)
     }
 
     /// Forgets dead letters: these, or all.
@@ -240,7 +277,10 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
-        Ok(self.store.drop_dead_letters(ConsumerId(consumer.id), records).await?)
+        Ok(self
+            .store
+            .drop_dead_letters(ConsumerId(consumer.id), records)
+            .await?)
     }
 }
 
@@ -272,7 +312,12 @@ impl Peeked {
             Phase::Leased { until: at, .. } | Phase::Expired(at) | Phase::Nacked(at) => at,
         });
         let attempts = entry.as_ref().map_or(0, |entry| entry.attempts);
-        Self { row, attempts, until, last_error: entry.and_then(|entry| entry.last_error) }
+        Self {
+            row,
+            attempts,
+            until,
+            last_error: entry.and_then(|entry| entry.last_error),
+        }
     }
 }
 

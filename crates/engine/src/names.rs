@@ -13,15 +13,24 @@ pub(crate) fn check_slug(field: &str, slug: &str, problems: &mut Problems) {
     if slug.is_empty() || slug.len() > 64 || !slug.chars().all(plain) {
         problems.add(field, "must be 1 to 64 letters, digits, - or _");
     } else if parse_uuid(slug).is_some() {
-        problems.add(field, "must not look like a UUID: those address objects by id");
+        problems.add(
+            field,
+            "must not look like a UUID: those address objects by id",
+        );
     } else if RESERVED.contains(&slug) {
-        problems.add(field, format!("must not be {slug:?}: that word is part of the API"));
+        problems.add(
+            field,
+            format!("must not be {slug:?}: that word is part of the API"),
+        );
     }
 }
 
 /// Notes what is wrong with a name for people: at most 255 characters, none of them a control.
 pub(crate) fn check_name(field: &str, name: &str, problems: &mut Problems) {
     if name.chars().count() > 255 || name.chars().any(char::is_control) {
-        problems.add(field, "must be at most 255 characters, without control characters");
+        problems.add(
+            field,
+            "must be at most 255 characters, without control characters",
+        );
     }
 }

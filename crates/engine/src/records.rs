@@ -53,7 +53,11 @@ impl Engine {
         }
         rows.retain(|row| filter.deleted.is_none_or(|deleted| row.deleted == deleted));
         rows.sort_by_key(|row| row.idx);
-        Ok(Records { stream, book, page: Page { rows, more: false } })
+        Ok(Records {
+            stream,
+            book,
+            page: Page { rows, more: false },
+        })
     }
 
     /// One record by its id, whichever stream of the organisation it is in.
@@ -62,7 +66,14 @@ impl Engine {
             let stream = StreamId(stream.id);
             if let Some(row) = self.store.record(stream, id).await? {
                 let book = self.lane_book(org, stream).await?;
-                return Ok(Records { stream, book, page: Page { rows: vec![row], more: false } });
+                return Ok(Records {
+                    stream,
+                    book,
+                    page: Page {
+                        rows: vec![row],
+                        more: false,
+                    },
+                });
             }
         }
         Err(Error::not_found("record", id))
@@ -75,8 +86,14 @@ impl Engine {
         }
         match self.streams(org).await?.as_slice() {
             [only] => Ok(StreamId(only.id)),
-            [] => Err(Error::invalid("stream_id", "is needed: make a stream first (POST /v1/streams)")),
-            _ => Err(Error::invalid("stream_id", "is needed, as there is more than one stream")),
+            [] => Err(Error::invalid(
+                "stream_id",
+                "is needed: make a stream first (POST /v1/streams)",
+            )),
+            _ => Err(Error::invalid(
+                "stream_id",
+                "is needed, as there is more than one stream",
+            )),
         }
     }
 }

@@ -80,7 +80,10 @@ impl LaneBook {
             true => None,
             false => Some(self.taken_by(filter).map(|lane| lane.no).collect()),
         };
-        Selection { lanes, deleted: filter.deleted }
+        Selection {
+            lanes,
+            deleted: filter.deleted,
+        }
     }
 
     /// The lanes that the filter takes.
@@ -88,17 +91,23 @@ impl LaneBook {
         self.lanes.iter().filter(|lane| {
             let card = self.cards.get(&lane.sync);
             // A removed sync keeps its records; what is left to tell of it is in its lane.
-            let provider = card.map_or_else(|| provider_of(&lane.collection), |card| &card.provider);
+            let provider =
+                card.map_or_else(|| provider_of(&lane.collection), |card| &card.provider);
             let external_id = card.and_then(|card| card.external_id.as_deref());
-            filter.takes_sync(&SyncFacts { id: lane.sync, provider, external_id })
-                && filter.takes_collection(&lane.collection)
+            filter.takes_sync(&SyncFacts {
+                id: lane.sync,
+                provider,
+                external_id,
+            }) && filter.takes_collection(&lane.collection)
         })
     }
 }
 
 /// The provider that a collection such as `stripe:customer` belongs to.
 pub fn provider_of(collection: &str) -> &str {
-    collection.split_once(':').map_or(collection, |(provider, _)| provider)
+    collection
+        .split_once(':')
+        .map_or(collection, |(provider, _)| provider)
 }
 
 /// A filter of exactly one value.
@@ -114,7 +123,10 @@ impl Engine {
         if !lanes.is_sorted_by_key(|lane| lane.no) {
             Arc::make_mut(&mut lanes).sort_by_key(|lane| lane.no);
         }
-        Ok(LaneBook { lanes, cards: self.cards(org).await? })
+        Ok(LaneBook {
+            lanes,
+            cards: self.cards(org).await?,
+        })
     }
 
     async fn cards(&self, org: OrgId) -> Result<Cards, Error> {
@@ -124,9 +136,22 @@ impl Engine {
         }
         let syncs = entity::all::<config::Sync>(&*self.store, Some(org)).await?;
         let card = |sync: entity::Stored<config::Sync>| {
-            let config::Sync { provider, external_id, metadata, .. } = sync.value;
+            let config::Sync {
+                provider,
+                external_id,
+                metadata,
+                ..
+            } = sync.value;
             let id = SyncId(sync.id);
-            (id, SyncCard { id, provider, external_id, metadata })
+            (
+                id,
+                SyncCard {
+                    id,
+                    provider,
+                    external_id,
+                    metadata,
+                },
+            )
         };
         let cards: Cards = Arc::new(syncs.into_iter().map(card).collect());
         self.card_cache.keep(org, &cards, read_at);

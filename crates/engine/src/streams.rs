@@ -23,7 +23,11 @@ pub struct StreamView {
 
 impl Engine {
     /// Makes a stream.
-    pub async fn create_stream(&self, org: OrgId, slug: String) -> Result<Stored<config::Stream>, Error> {
+    pub async fn create_stream(
+        &self,
+        org: OrgId,
+        slug: String,
+    ) -> Result<Stored<config::Stream>, Error> {
         check(&slug)?;
         let now = self.clock.now();
         let mut stream = Stored::new(self.new_id(), org, now, config::Stream { slug });
@@ -46,7 +50,12 @@ impl Engine {
         let stream = self.stream(org, name).await?;
         let log = self.store.stats(StreamId(stream.id)).await?;
         let (syncs, consumers) = self.users_of(org, StreamId(stream.id)).await?;
-        Ok(StreamView { stream, log, consumers: consumers.len(), syncs: syncs.len() })
+        Ok(StreamView {
+            stream,
+            log,
+            consumers: consumers.len(),
+            syncs: syncs.len(),
+        })
     }
 
     /// Renames a stream.
@@ -59,7 +68,10 @@ impl Engine {
         check(&slug)?;
         let mut stream = self.stream(org, name).await?;
         stream.value.slug = slug;
-        stream.save(&*self.store, self.clock.now()).await.map_err(taken)?;
+        stream
+            .save(&*self.store, self.clock.now())
+            .await
+            .map_err(taken)?;
         Ok(stream)
     }
 
@@ -106,9 +118,10 @@ fn check(slug: &str) -> Result<(), Error> {
 
 fn taken(error: Error) -> Error {
     match error {
-        Error::Store(StoreError::NameTaken { kind: Kind::Stream, name }) => {
-            Error::Conflict(format!("there is a stream with the slug {name:?} already"))
-        }
+        Error::Store(StoreError::NameTaken {
+            kind: Kind::Stream,
+            name,
+        }) => Error::Conflict(format!("there is a stream with the slug {name:?} already")),
         other => other,
     }
 }

@@ -50,7 +50,10 @@ impl Engine {
         entity::load::<config::Stream>(&*self.store, org, sync.stream_id.0).await?;
         let credential = self.credential(org, sync.credential_id.0).await?;
         if credential.value.provider != sync.provider {
-            let reason = format!("is for {}, not for {}", credential.value.provider, sync.provider);
+            let reason = format!(
+                "is for {}, not for {}",
+                credential.value.provider, sync.provider
+            );
             return Err(Error::invalid("credential_id", reason));
         }
         sync.collection_ids = self.check(&sync)?;
@@ -77,13 +80,23 @@ impl Engine {
         let status = self.sync_status(&sync).await?;
         let lanes = self.store.stats(sync.value.stream_id).await?.lanes;
         let own = lanes.into_iter().filter(|lane| lane.lane.sync.0 == sync.id);
-        let records = own.map(|lane| (lane.lane.collection.to_string(), lane.records)).collect();
-        Ok(SyncView { sync, status, records })
+        let records = own
+            .map(|lane| (lane.lane.collection.to_string(), lane.records))
+            .collect();
+        Ok(SyncView {
+            sync,
+            status,
+            records,
+        })
     }
 
     /// How a sync is doing.
     pub async fn sync_status(&self, sync: &Stored<config::Sync>) -> Result<SyncStatus, Error> {
-        self.sync.supervisor.status(SyncId(sync.id)).await.map_err(not_syncing)
+        self.sync
+            .supervisor
+            .status(SyncId(sync.id))
+            .await
+            .map_err(not_syncing)
     }
 
     /// Changes a sync. An added collection is backfilled; a removed one stops and keeps its records,
@@ -95,8 +108,21 @@ impl Engine {
         purge_removed: bool,
     ) -> Result<SyncView, Error> {
         let before = sync.value.collection_ids.clone();
-        let SyncPatch { name, slug, collection_ids, rate_limit, max_age_days, .. } = patch;
-        let SyncPatch { sync_frequency, external_id, metadata, enabled, .. } = patch;
+        let SyncPatch {
+            name,
+            slug,
+            collection_ids,
+            rate_limit,
+            max_age_days,
+            ..
+        } = patch;
+        let SyncPatch {
+            sync_frequency,
+            external_id,
+            metadata,
+            enabled,
+            ..
+        } = patch;
         let value = &mut sync.value;
         value.name = name.unwrap_or_else(|| value.name.clone());
         value.slug = slug.unwrap_or_else(|| value.slug.clone());
@@ -108,12 +134,18 @@ impl Engine {
         value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
         value.enabled = enabled.unwrap_or(value.enabled);
         sync.value.collection_ids = self.check(&sync.value)?;
-        sync.save(&*self.store, self.clock.now()).await.map_err(taken)?;
+        sync.save(&*self.store, self.clock.now())
+            .await
+            .map_err(taken)?;
         self.card_cache.changed(sync.org);
         let id = SyncId(sync.id);
         self.sync.supervisor.changed(id);
-        for gone in before.iter().filter(|id| !sync.value.collection_ids.contains(id)) {
+        for gone in before
+            .iter()
+            .filter(|id| !sync.value.collection_ids.contains(id))
+        {
             if purge_removed {
+                self.sync.supervisor.in_effect(id).await;
                 self.purge(sync.value.stream_id, id, Some(gone)).await?;
             }
         }
@@ -158,13 +190,24 @@ impl Engine {
     ) -> Result<(), Error> {
         has(&sync.value, collection)?;
         let id = SyncId(sync.id);
-        self.sync.supervisor.backfill(id, collection, reread).await.map_err(not_syncing)
+        self.sync
+            .supervisor
+            .backfill(id, collection, reread)
+            .await
+            .map_err(not_syncing)
     }
 
     /// Looks for changes of a collection now.
-    pub async fn check_collection(&self, sync: &Stored<config::Sync>, collection: &str) -> Result<(), Error> {
+    pub async fn check_collection(
+        &self,
+        sync: &Stored<config::Sync>,
+        collection: &str,
+    ) -> Result<(), Error> {
         has(&sync.value, collection)?;
-        self.sync.supervisor.check(SyncId(sync.id), collection).map_err(not_syncing)
+        self.sync
+            .supervisor
+            .check(SyncId(sync.id), collection)
+            .map_err(not_syncing)
     }
 
     pub(crate) async fn syncs_of_credential(
@@ -181,7 +224,10 @@ impl Engine {
     fn check(&self, sync: &config::Sync) -> Result<Vec<String>, Error> {
         let mut problems = Problems::default();
         let Some(provider) = self.sync.providers.get(&sync.provider) else {
-            return Err(Error::invalid("provider", format!("there is no provider {:?}", sync.provider)));
+            return Err(Error::invalid(
+                "provider",
+                format!("there is no provider {:?}", sync.provider),
+            ));
         };
         check_name("name", &sync.name, &mut problems);
         if sync.name.trim().is_empty() {
@@ -215,21 +261,44 @@ impl Engine {
     }
 
     /// Purges what a sync has brought: all, or of one collection.
-    async fn purge(&self, stream: StreamId, sync: SyncId, collection: Option<&str>) -> Result<(), Error> {
+    async fn purge(
+        &self,
+        stream: StreamId,
+        sync: SyncId,
+        collection: Option<&str>,
+    ) -> Result<(), Error> {
         let lanes = self.store.lanes(stream).await?;
         let own = lanes.iter().filter(|lane| {
             lane.sync == sync && collection.is_none_or(|collection| *lane.collection == *collection)
         });
-        let selection = Selection { lanes: Some(own.map(|lane| lane.no).collect()), deleted: None };
-        let range = Range { after: 0, limit: 1_000, max_bytes: 8 << 20, newest_first: false };
+        let selection = Selection {
+            lanes: Some(own.map(|lane| lane.no).collect()),
+            deleted: None,
+        };
+        let range = Range {
+            after: 0,
+            limit: 1_000,
+            max_bytes: 8 << 20,
+            newest_first: false,
+        };
         loop {
             let page = self.store.read(stream, &selection, range).await?;
             let purge: Vec<RecordId> = page.rows.iter().map(|row| row.record).collect();
             if purge.is_empty() {
                 return Ok(());
             }
-            let batch = Batch { sync, fence: None, seen: Vec::new(), purge, cursors: Vec::new() };
-            for result in self.store.append(stream, self.clock.now(), vec![batch]).await? {
+            let batch = Batch {
+                sync,
+                fence: None,
+                seen: Vec::new(),
+                purge,
+                cursors: Vec::new(),
+            };
+            for result in self
+                .store
+                .append(stream, self.clock.now(), vec![batch])
+                .await?
+            {
                 result?;
             }
         }
@@ -238,12 +307,19 @@ impl Engine {
 
 /// Notes what is wrong with a rate limit.
 pub fn check_limit(field: &str, limit: &RateLimit, problems: &mut Problems) {
-    let RateLimit { allowed_requests, interval, max_concurrent_requests: _ } = limit;
+    let RateLimit {
+        allowed_requests,
+        interval,
+        max_concurrent_requests: _,
+    } = limit;
     if *allowed_requests == 0 {
         problems.add(format!("{field}.allowed_requests"), "must be at least 1");
     }
     if !interval.is_finite() || *interval < 0.001 || *interval > 86_400.0 {
-        problems.add(format!("{field}.interval"), "must be between 0.001 and 86400 seconds");
+        problems.add(
+            format!("{field}.interval"),
+            "must be between 0.001 and 86400 seconds",
+        );
     }
 }
 
@@ -256,9 +332,10 @@ fn has(sync: &config::Sync, collection: &str) -> Result<(), Error> {
 
 fn taken(error: Error) -> Error {
     match error {
-        Error::Store(StoreError::NameTaken { kind: Kind::Sync, name }) => {
-            Error::Conflict(format!("there is a sync with the slug {name:?} already"))
-        }
+        Error::Store(StoreError::NameTaken {
+            kind: Kind::Sync,
+            name,
+        }) => Error::Conflict(format!("there is a sync with the slug {name:?} already")),
         other => other,
     }
 }

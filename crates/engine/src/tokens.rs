@@ -107,14 +107,26 @@ impl Engine {
         let mut problems = crate::error::Problems::default();
         crate::names::check_name("name", &token.name, &mut problems);
         if token.scopes.is_empty() {
-            problems.add("scopes", "must have at least one of admin, read, consume, mutate, proxy");
+            problems.add(
+                "scopes",
+                "must have at least one of admin, read, consume, mutate, proxy",
+            );
         }
         problems.check()?;
         let id = self.new_id();
         let text = format!("{PREFIX}{}{}", id.simple(), hex(&random::<32>()));
         let now = self.clock.now();
         let hash = digest(&text);
-        let mut stored = Stored::new(id, org, now, StoredToken { token, hash, revoked: false });
+        let mut stored = Stored::new(
+            id,
+            org,
+            now,
+            StoredToken {
+                token,
+                hash,
+                revoked: false,
+            },
+        );
         stored.save(&*self.store, now).await?;
         Ok((stored, text))
     }
@@ -156,8 +168,19 @@ impl Engine {
         if token.value.revoked {
             return Ok(Err(TokenError::Revoked));
         }
-        let config::ApiToken { name: _, scopes, consumer_ids, stream_ids } = token.value.token;
-        Ok(Ok(Caller { org: token.org, token: token.id, scopes, consumer_ids, stream_ids }))
+        let config::ApiToken {
+            name: _,
+            scopes,
+            consumer_ids,
+            stream_ids,
+        } = token.value.token;
+        Ok(Ok(Caller {
+            org: token.org,
+            token: token.id,
+            scopes,
+            consumer_ids,
+            stream_ids,
+        }))
     }
 }
 
@@ -171,8 +194,17 @@ pub(crate) struct AdminToken {
 impl AdminToken {
     pub(crate) fn new(text: &str, org: OrgId) -> Self {
         let scopes = BTreeSet::from([Scope::Admin]);
-        let caller = Caller { org, token: Uuid::nil(), scopes, consumer_ids: None, stream_ids: None };
-        Self { hash: digest(text), caller }
+        let caller = Caller {
+            org,
+            token: Uuid::nil(),
+            scopes,
+            consumer_ids: None,
+            stream_ids: None,
+        };
+        Self {
+            hash: digest(text),
+            caller,
+        }
     }
 }
 

@@ -29,13 +29,20 @@ impl Waiting {
             )));
         }
         *taken += 1;
-        Ok(Place { waiting: self.clone(), consumer })
+        Ok(Place {
+            waiting: self.clone(),
+            consumer,
+        })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut places = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self
+            .waiting
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = places.get_mut(&self.consumer) {
             *taken -= 1;
             if *taken == 0 {

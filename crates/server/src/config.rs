@@ -83,13 +83,19 @@ impl Config {
         let file: File = match &options.config {
             None => toml::from_str("")?,
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("could not read the configuration {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))?
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("could not read the configuration {}", path.display())
+                })?;
+                toml::from_str(&text)
+                    .with_context(|| format!("in the configuration {}", path.display()))?
             }
         };
         let set = |path: &PathBuf| !path.as_os_str().is_empty();
-        let data_dir = options.data_dir.or(file.data_dir).or(defaults.data_dir).unwrap_or_default();
+        let data_dir = options
+            .data_dir
+            .or(file.data_dir)
+            .or(defaults.data_dir)
+            .unwrap_or_default();
         let key_file = options.key_file.or(file.key_file).filter(set);
         let mut base_urls = file.provider_base_url;
         for (name, url) in environment {
@@ -99,15 +105,24 @@ impl Config {
         }
         for pair in options.provider_base_urls {
             let Some((name, url)) = pair.split_once('=') else {
-                bail!("--provider-base-url {pair:?} must be NAME=URL, such as stripe=http://127.0.0.1:8420");
+                bail!(
+                    "--provider-base-url {pair:?} must be NAME=URL, such as stripe=http://127.0.0.1:8420"
+                );
             };
             base_urls.insert(name.to_owned(), url.to_owned());
         }
         Ok(Self {
             key_file: key_file.unwrap_or_else(|| data_dir.join("headrace.keys")),
             data_dir,
-            listen: options.listen.or(file.listen).or(defaults.listen).unwrap_or_default(),
-            public_url: options.public_url.or(file.public_url).filter(|url| !url.is_empty()),
+            listen: options
+                .listen
+                .or(file.listen)
+                .or(defaults.listen)
+                .unwrap_or_default(),
+            public_url: options
+                .public_url
+                .or(file.public_url)
+                .filter(|url| !url.is_empty()),
             providers_dir: options.providers_dir.or(file.providers_dir).filter(set),
             base_urls,
             log_json: options.log_json || file.log_json.or(defaults.log_json).unwrap_or(false),

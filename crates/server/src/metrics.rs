@@ -22,9 +22,16 @@ impl Metrics {
     pub fn new() -> Result<Self, BuildError> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
-        let metrics = Self { recorder: std::sync::Arc::new(recorder), handle };
+        let metrics = Self {
+            recorder: std::sync::Arc::new(recorder),
+            handle,
+        };
         metrics.record(|| {
-            describe_counter!(MESSAGES_DELIVERED, Unit::Count, "Messages handed to workers");
+            describe_counter!(
+                MESSAGES_DELIVERED,
+                Unit::Count,
+                "Messages handed to workers"
+            );
             describe_counter!(MESSAGES_SETTLED, Unit::Count, "Messages settled by workers");
             describe_counter!(REQUESTS, Unit::Count, "Requests answered, by status");
         });

@@ -43,15 +43,21 @@ impl Server {
             bail!("HEADRACE_ADMIN_TOKEN must have at least {SHORTEST_ADMIN_TOKEN} characters");
         }
         let providers = Providers::load(config.providers_dir.as_deref(), &config.base_urls)?;
-        let listener = TcpListener::bind(&config.listen)
-            .await
-            .with_context(|| format!("could not listen on {}: choose another --listen", config.listen))?;
+        let listener = TcpListener::bind(&config.listen).await.with_context(|| {
+            format!(
+                "could not listen on {}: choose another --listen",
+                config.listen
+            )
+        })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
         let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let providers = Arc::new(providers);
-        let outbound = Arc::new(Outbound::new(Arc::clone(&clock), OutboundSettings::default())?);
+        let outbound = Arc::new(Outbound::new(
+            Arc::clone(&clock),
+            OutboundSettings::default(),
+        )?);
         let supervisor = Supervisor::start(Parts {
             store: Arc::clone(&store),
             outbound: Arc::clone(&outbound),
@@ -63,16 +69,31 @@ impl Server {
             settings,
         })
         .await?;
-        let parts = SyncParts { providers, keyring, outbound, supervisor };
+        let parts = SyncParts {
+            providers,
+            keyring,
+            outbound,
+            supervisor,
+        };
         let engine = Engine::start(store, clock, parts, admin_token).await?;
-        let app = App { engine: Arc::clone(&engine), metrics: Metrics::new()? };
+        let app = App {
+            engine: Arc::clone(&engine),
+            metrics: Metrics::new()?,
+        };
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let service = api::router(app);
         let serving = tokio::spawn(async move {
-            axum::serve(listener, service).with_graceful_shutdown(stopped).await
+            axum::serve(listener, service)
+                .with_graceful_shutdown(stopped)
+                .await
         });
-        Ok(Self { engine, address, stop, serving })
+        Ok(Self {
+            engine,
+            address,
+            stop,
+            serving,
+        })
     }
 
     /// Stops: no new connections, long polls end, pages in flight are stored, the store closes.
@@ -81,7 +102,10 @@ impl Server {
         self.engine.stop().await;
         match tokio::time::timeout(DRAIN, self.serving).await {
             Ok(served) => served.context("the HTTP service ended badly")??,
-            Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "requests still under way were cut off"),
+            Err(_) => tracing::warn!(
+                seconds = DRAIN.as_secs(),
+                "requests still under way were cut off"
+            ),
         }
         Ok(self.engine.store().close().await?)
     }

@@ -93,7 +93,9 @@ pub struct Selection {
 impl Selection {
     /// Whether an entry of this lane matches.
     pub fn takes(&self, lane: LaneNo, deleted: bool) -> bool {
-        self.lanes.as_ref().is_none_or(|lanes| lanes.contains(&lane))
+        self.lanes
+            .as_ref()
+            .is_none_or(|lanes| lanes.contains(&lane))
             && self.deleted.is_none_or(|wanted| wanted == deleted)
     }
 }

@@ -97,14 +97,19 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts all enabled syncs.
-    pub async fn start(parts: Parts) -> Result<Arc<Self>, SyncError> {
-        let supervisor = Arc::new(Self {
+    /// Runs no sync until one is [`Supervisor::changed`]: for commands on a store that nobody serves.
+    pub fn idle(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
             parts,
             entries: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-        });
+        })
+    }
+
+    /// Starts all enabled syncs.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, SyncError> {
+        let supervisor = Self::idle(parts);
         let mut after = None;
         loop {
             let store = &supervisor.parts.store;

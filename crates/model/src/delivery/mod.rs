@@ -136,7 +136,9 @@ impl Consumer {
     /// first, then what is held. With the number of deliveries so far and when it is due.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, RecordId, Option<&Outstanding>)> {
         let due = self.due.iter().filter_map(|(_, idx)| {
-            self.outstanding.get(idx).map(|entry| (*idx, entry.record, Some(entry)))
+            self.outstanding
+                .get(idx)
+                .map(|entry| (*idx, entry.record, Some(entry)))
         });
         due.chain(self.held.iter().map(|(idx, record)| (*idx, *record, None)))
     }

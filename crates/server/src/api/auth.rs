@@ -16,7 +16,11 @@ use super::App;
 use super::error::{ApiError, Code};
 
 /// Lets a request under `/v1` pass with a good token only.
-pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let header = request.headers().get(AUTHORIZATION).cloned();
     match identify(&app, header.as_ref()).await {
         Ok(caller) => {
@@ -32,15 +36,24 @@ async fn identify(app: &App, header: Option<&HeaderValue>) -> Result<Caller, Api
         let summary = "a token is needed: send the header Authorization: Bearer <api token>";
         return Err(ApiError::new(Code::MissingToken, summary));
     };
-    let bearer = header.to_str().ok().and_then(|header| header.split_once(' '));
-    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+    let bearer = header
+        .to_str()
+        .ok()
+        .and_then(|header| header.split_once(' '));
+    let Some((_, token)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+    else {
         let summary = "the Authorization header must be: Bearer <api token>";
         return Err(ApiError::new(Code::NotABearerToken, summary));
     };
-    app.engine.authenticate(token.trim()).await?.map_err(|error| match error {
-        TokenError::Unknown => ApiError::new(Code::UnknownToken, "this token is not known here"),
-        TokenError::Revoked => ApiError::new(Code::RevokedToken, "this token was revoked"),
-    })
+    app.engine
+        .authenticate(token.trim())
+        .await?
+        .map_err(|error| match error {
+            TokenError::Unknown => {
+                ApiError::new(Code::UnknownToken, "this token is not known here")
+            }
+            TokenError::Revoked => ApiError::new(Code::RevokedToken, "this token was revoked"),
+        })
 }
 
 macro_rules! permission {
@@ -90,16 +103,29 @@ pub(super) fn unbound(caller: &Caller) -> Result<(), ApiError> {
 
 /// Whether the caller's token reaches this stream.
 pub(super) fn reaches_stream(caller: &Caller, stream: StreamId) -> bool {
-    caller.consumer_ids.is_none() && caller.stream_ids.as_ref().is_none_or(|ids| ids.contains(&stream))
+    caller.consumer_ids.is_none()
+        && caller
+            .stream_ids
+            .as_ref()
+            .is_none_or(|ids| ids.contains(&stream))
 }
 
 /// Whether the caller's token reaches this consumer of this stream.
 pub(super) fn reaches_consumer(caller: &Caller, consumer: Uuid, stream: StreamId) -> bool {
-    caller.consumer_ids.as_ref().is_none_or(|ids| ids.contains(&consumer))
-        && caller.stream_ids.as_ref().is_none_or(|ids| ids.contains(&stream))
+    caller
+        .consumer_ids
+        .as_ref()
+        .is_none_or(|ids| ids.contains(&consumer))
+        && caller
+            .stream_ids
+            .as_ref()
+            .is_none_or(|ids| ids.contains(&stream))
 }
 
 /// The answer where a bound token reaches too far.
 pub(super) fn out_of_bounds() -> ApiError {
-    ApiError::new(Code::Forbidden, "this token is bound to other streams or consumers")
+    ApiError::new(
+        Code::Forbidden,
+        "this token is bound to other streams or consumers",
+    )
 }

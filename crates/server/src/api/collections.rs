@@ -82,7 +82,11 @@ fn out(collection: &Collection) -> CollectionOut {
         id: collection.id.clone(),
         upstream_id: collection.name.clone(),
         name: collection.title.clone(),
-        mutable: Mutable { create: false, update: false, delete: false },
+        mutable: Mutable {
+            create: false,
+            update: false,
+            delete: false,
+        },
         realtime: collection.realtime(),
         fields: collection.fields.iter().map(field).collect(),
     }
@@ -100,7 +104,10 @@ async fn list_collections(
     unbound(&caller)?;
     let (_, provider) = app.engine.provider_of_credential(caller.org, id).await?;
     let data = provider.definition.collections.iter().map(out).collect();
-    Ok(Json(List { data, next_cursor: None }))
+    Ok(Json(List {
+        data,
+        next_cursor: None,
+    }))
 }
 
 /// Reads a collection that a credential opens.
@@ -116,8 +123,15 @@ async fn get_collection(
     let absent = || ApiError::new(Code::NotFound, "there is no such collection");
     let Path((credential, id)) = path.map_err(|_| absent())?;
     let credential = headrace_model::ids::parse_uuid(&credential).ok_or_else(absent)?;
-    let (_, provider) = app.engine.provider_of_credential(caller.org, credential).await?;
-    provider.definition.collection(&id).map(|found| Json(out(found))).ok_or_else(absent)
+    let (_, provider) = app
+        .engine
+        .provider_of_credential(caller.org, credential)
+        .await?;
+    provider
+        .definition
+        .collection(&id)
+        .map(|found| Json(out(found)))
+        .ok_or_else(absent)
 }
 
 /// How the discovery of a credential's collections is doing.
@@ -166,7 +180,12 @@ async fn collection_refresh_status(
 /// Every collection of today's definitions is declared: known since the credential is.
 fn declared(since: Timestamp) -> RefreshOut {
     let since = Some(since);
-    RefreshOut { status: "succeeded", last_started_at: since, last_succeeded_at: since, error: None }
+    RefreshOut {
+        status: "succeeded",
+        last_started_at: since,
+        last_succeeded_at: since,
+        error: None,
+    }
 }
 
 /// A provider.
@@ -252,8 +271,16 @@ async fn list_providers(
     CanRead(_caller): CanRead,
     State(app): State<App>,
 ) -> Result<Json<List<ProviderOut>>, ApiError> {
-    let data = app.engine.providers().iter().map(|provider| provider_out(provider)).collect();
-    Ok(Json(List { data, next_cursor: None }))
+    let data = app
+        .engine
+        .providers()
+        .iter()
+        .map(|provider| provider_out(provider))
+        .collect();
+    Ok(Json(List {
+        data,
+        next_cursor: None,
+    }))
 }
 
 /// Reads a provider.

@@ -205,8 +205,20 @@ struct ConsumerStats {
 }
 
 fn out(view: ConsumerView) -> ConsumerOut {
-    let ConsumerView { consumer, counts, position, last_idx } = view;
-    let Stored { id, org, revision: _, created_at, updated_at, value } = consumer;
+    let ConsumerView {
+        consumer,
+        counts,
+        position,
+        last_idx,
+    } = view;
+    let Stored {
+        id,
+        org,
+        revision: _,
+        created_at,
+        updated_at,
+        value,
+    } = consumer;
     ConsumerOut {
         id,
         kind: "http",
@@ -250,7 +262,8 @@ fn policy_out(policy: DeliverPolicy) -> serde_json::Value {
 impl PolicyIn {
     pub(super) fn read(self) -> Result<DeliverPolicy, ApiError> {
         let wrong = || {
-            let reason = r#"must be all, new, last, a span such as 1h, {"from_idx": n} or {"from_time": t}"#;
+            let reason =
+                r#"must be all, new, last, a span such as 1h, {"from_idx": n} or {"from_time": t}"#;
             ApiError::invalid("deliver_policy", reason)
         };
         match self {
@@ -260,11 +273,19 @@ impl PolicyIn {
                 "last" => Ok(DeliverPolicy::Last),
                 span => {
                     let millis = parse_span(span).ok_or_else(wrong)?.as_millis();
-                    Ok(DeliverPolicy::Window(u64::try_from(millis).map_err(|_| wrong())?))
+                    Ok(DeliverPolicy::Window(
+                        u64::try_from(millis).map_err(|_| wrong())?,
+                    ))
                 }
             },
-            Self::At(PolicyAt { from_idx: Some(idx), from_time: None }) => Ok(DeliverPolicy::FromIdx(idx)),
-            Self::At(PolicyAt { from_idx: None, from_time: Some(time) }) => Ok(DeliverPolicy::FromTime(time)),
+            Self::At(PolicyAt {
+                from_idx: Some(idx),
+                from_time: None,
+            }) => Ok(DeliverPolicy::FromIdx(idx)),
+            Self::At(PolicyAt {
+                from_idx: None,
+                from_time: Some(time),
+            }) => Ok(DeliverPolicy::FromTime(time)),
             Self::At(_) => Err(wrong()),
         }
     }
@@ -280,23 +301,42 @@ fn filters_out(filter: &Filter) -> serde_json::Value {
 
 impl FiltersIn {
     fn read(self) -> Result<Filter, ApiError> {
-        let Self { provider, sync_id, collection_id, external_id, deleted } = self;
+        let Self {
+            provider,
+            sync_id,
+            collection_id,
+            external_id,
+            deleted,
+        } = self;
         let deleted = match deleted {
             None => None,
             Some(Deleted::Is(deleted)) => Some(deleted),
             Some(Deleted::Any(any)) if any == "*" => None,
             Some(Deleted::Any(_)) => {
-                return Err(ApiError::invalid("filters.deleted", r#"must be true, false or "*""#));
+                return Err(ApiError::invalid(
+                    "filters.deleted",
+                    r#"must be true, false or "*""#,
+                ));
             }
         };
         let sync_id = set(sync_id);
         for id in sync_id.iter().flatten() {
             if headrace_model::SyncId::parse(id).is_none() {
-                return Err(ApiError::invalid("filters.sync_id", format!("has {id:?}, which is no sync's id")));
+                return Err(ApiError::invalid(
+                    "filters.sync_id",
+                    format!("has {id:?}, which is no sync's id"),
+                ));
             }
         }
-        let (provider, collection_id, external_id) = (set(provider), set(collection_id), set(external_id));
-        Ok(Filter { provider, sync_id, collection_id, external_id, deleted })
+        let (provider, collection_id, external_id) =
+            (set(provider), set(collection_id), set(external_id));
+        Ok(Filter {
+            provider,
+            sync_id,
+            collection_id,
+            external_id,
+            deleted,
+        })
     }
 }
 
@@ -310,7 +350,10 @@ fn set(values: Option<OneOrMany>) -> Option<BTreeSet<String>> {
 
 fn ack_wait(millis: Option<u64>, seconds: Option<u64>) -> Result<Option<u64>, ApiError> {
     match (millis, seconds) {
-        (Some(_), Some(_)) => Err(ApiError::invalid("ack_wait", "cannot be given beside ack_wait_ms")),
+        (Some(_), Some(_)) => Err(ApiError::invalid(
+            "ack_wait",
+            "cannot be given beside ack_wait_ms",
+        )),
         (millis, seconds) => Ok(millis.or(seconds.map(|seconds| seconds.saturating_mul(1_000)))),
     }
 }
@@ -323,21 +366,36 @@ pub(super) async fn create_consumer(
     State(app): State<App>,
     Body(input): Body<ConsumerIn>,
 ) -> Result<(StatusCode, Json<ConsumerOut>), ApiError> {
-    let stream_id = app.engine.stream_or_only(caller.org, input.stream_id.as_deref()).await?;
+    let stream_id = app
+        .engine
+        .stream_or_only(caller.org, input.stream_id.as_deref())
+        .await?;
     let consumer = HttpConsumer {
         stream_id,
         name: input.name,
         slug: input.slug,
-        deliver_policy: input.deliver_policy.map_or(Ok(DeliverPolicy::All), PolicyIn::read)?,
+        deliver_policy: input
+            .deliver_policy
+            .map_or(Ok(DeliverPolicy::All), PolicyIn::read)?,
         ack_wait_ms: ack_wait(input.ack_wait_ms, input.ack_wait)?.unwrap_or(60_000),
         max_deliver: input.max_deliver.unwrap_or(-1),
         max_ack_pending: input.max_ack_pending.unwrap_or(1_000),
         max_waiting: input.max_waiting.unwrap_or(100),
-        filters: input.filters.map(FiltersIn::read).transpose()?.unwrap_or_default(),
+        filters: input
+            .filters
+            .map(FiltersIn::read)
+            .transpose()?
+            .unwrap_or_default(),
         metadata: input.metadata.unwrap_or_default(),
         paused: false,
     };
-    Ok((StatusCode::CREATED, Json(out(app.engine.create_consumer(caller.org, consumer).await?))))
+    Ok((
+        StatusCode::CREATED,
+        Json(out(app
+            .engine
+            .create_consumer(caller.org, consumer)
+            .await?)),
+    ))
 }
 
 /// Which consumers.
@@ -361,7 +419,12 @@ pub(super) struct ListParams {
 pub(super) async fn list_consumers(
     CanRead(caller): CanRead,
     State(app): State<App>,
-    Query(ListParams { stream_id, metadata, limit, cursor }): Query<ListParams>,
+    Query(ListParams {
+        stream_id,
+        metadata,
+        limit,
+        cursor,
+    }): Query<ListParams>,
 ) -> Result<Json<List<ConsumerOut>>, ApiError> {
     let metadata = metadata_filter(metadata.as_deref())?;
     let stream = match stream_id {
@@ -372,14 +435,19 @@ pub(super) async fn list_consumers(
     consumers.retain(|consumer| {
         reaches_consumer(&caller, consumer.id, consumer.value.stream_id)
             && stream.is_none_or(|stream| consumer.value.stream_id == stream)
-            && metadata.as_ref().is_none_or(|part| contains(&consumer.value.metadata, part))
+            && metadata
+                .as_ref()
+                .is_none_or(|part| contains(&consumer.value.metadata, part))
     });
     let part = Part { limit, cursor }.of(consumers, |consumer| consumer)?;
     let mut data = Vec::with_capacity(part.data.len());
     for consumer in part.data {
         data.push(out(app.engine.consumer_view(consumer).await?));
     }
-    Ok(Json(List { data, next_cursor: part.next_cursor }))
+    Ok(Json(List {
+        data,
+        next_cursor: part.next_cursor,
+    }))
 }
 
 /// Reads a consumer, with its counts.
@@ -411,7 +479,9 @@ async fn update_consumer(
         stream_id: old.stream_id,
         name: patch.name.unwrap_or(old.name),
         slug: patch.slug.unwrap_or(old.slug),
-        deliver_policy: patch.deliver_policy.map_or(Ok(old.deliver_policy), PolicyIn::read)?,
+        deliver_policy: patch
+            .deliver_policy
+            .map_or(Ok(old.deliver_policy), PolicyIn::read)?,
         ack_wait_ms: ack_wait(patch.ack_wait_ms, patch.ack_wait)?.unwrap_or(old.ack_wait_ms),
         max_deliver: patch.max_deliver.unwrap_or(old.max_deliver),
         max_ack_pending: patch.max_ack_pending.unwrap_or(old.max_ack_pending),
@@ -420,7 +490,10 @@ async fn update_consumer(
         metadata: patch.metadata.unwrap_or(old.metadata),
         paused: old.paused,
     };
-    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+    Ok(Json(out(app
+        .engine
+        .update_consumer(consumer, value)
+        .await?)))
 }
 
 /// Removes a consumer and its dead letters.
@@ -457,7 +530,11 @@ async fn reset_consumer(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Body(ResetIn { deliver_policy, from_idx, from_time }): Body<ResetIn>,
+    Body(ResetIn {
+        deliver_policy,
+        from_idx,
+        from_time,
+    }): Body<ResetIn>,
 ) -> Result<Json<ConsumerOut>, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let policy = match (deliver_policy, from_idx, from_time) {
@@ -483,8 +560,14 @@ async fn pause_consumer(
     NamePath(name): NamePath,
 ) -> Result<Json<ConsumerOut>, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let value = HttpConsumer { paused: true, ..consumer.value.clone() };
-    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+    let value = HttpConsumer {
+        paused: true,
+        ..consumer.value.clone()
+    };
+    Ok(Json(out(app
+        .engine
+        .update_consumer(consumer, value)
+        .await?)))
 }
 
 /// Hands out again.
@@ -497,6 +580,12 @@ async fn resume_consumer(
     NamePath(name): NamePath,
 ) -> Result<Json<ConsumerOut>, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let value = HttpConsumer { paused: false, ..consumer.value.clone() };
-    Ok(Json(out(app.engine.update_consumer(consumer, value).await?)))
+    let value = HttpConsumer {
+        paused: false,
+        ..consumer.value.clone()
+    };
+    Ok(Json(out(app
+        .engine
+        .update_consumer(consumer, value)
+        .await?)))
 }

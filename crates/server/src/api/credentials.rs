@@ -26,7 +26,11 @@ use super::{App, Errors};
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(create_credential, list_credentials))
-        .routes(routes!(get_credential, update_credential, delete_credential))
+        .routes(routes!(
+            get_credential,
+            update_credential,
+            delete_credential
+        ))
 }
 
 /// A new credential: `{properties: {kind, …}, …}`, or flat: `{kind, access_token, …}`.
@@ -50,24 +54,49 @@ pub(super) struct CredentialIn {
 
 impl CredentialIn {
     pub(super) fn read(self, verify: bool) -> Result<NewCredential, ApiError> {
-        let Self { properties, name, oauth_app_id, metadata, flat } = self;
+        let Self {
+            properties,
+            name,
+            oauth_app_id,
+            metadata,
+            flat,
+        } = self;
         let (mut fields, nested) = match properties {
             Some(properties) if flat.is_empty() => (properties, true),
             Some(_) => {
                 let extra = flat.keys().next().cloned().unwrap_or_default();
-                let reason = "is not a field here: the credential's own fields belong into properties";
+                let reason =
+                    "is not a field here: the credential's own fields belong into properties";
                 return Err(ApiError::invalid(extra, reason));
             }
             None => (flat, false),
         };
-        let path = |field: &str| if nested { format!("properties.{field}") } else { field.to_owned() };
+        let path = |field: &str| {
+            if nested {
+                format!("properties.{field}")
+            } else {
+                field.to_owned()
+            }
+        };
         let kind = match fields.remove("kind") {
             Some(Value::String(kind)) => kind,
             Some(_) => return Err(ApiError::invalid(path("kind"), "must be a text")),
-            None => return Err(ApiError::invalid(path("kind"), "is needed, such as stripe_key")),
+            None => {
+                return Err(ApiError::invalid(
+                    path("kind"),
+                    "is needed, such as stripe_key",
+                ));
+            }
         };
         let fields = texts(fields, path)?;
-        Ok(NewCredential { kind, name, fields, oauth_app_id, metadata, verify })
+        Ok(NewCredential {
+            kind,
+            name,
+            fields,
+            oauth_app_id,
+            metadata,
+            verify,
+        })
     }
 }
 
@@ -80,7 +109,11 @@ fn texts(
         Value::Number(number) => Ok((name, number.to_string())),
         _ => Err(ApiError::invalid(path(&name), "must be a text")),
     };
-    fields.into_iter().filter(|(_, value)| !value.is_null()).map(read).collect()
+    fields
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(read)
+        .collect()
 }
 
 /// Changes of a credential; what is left out stays.
@@ -139,10 +172,22 @@ pub(super) struct CredentialOut {
 }
 
 fn out(credential: Stored<config::Credential>) -> CredentialOut {
-    let Stored { id, org, revision: _, created_at, updated_at, value } = credential;
+    let Stored {
+        id,
+        org,
+        revision: _,
+        created_at,
+        updated_at,
+        value,
+    } = credential;
     let mut properties = value.properties;
     properties.insert("kind".to_owned(), value.kind.clone());
-    properties.extend(value.secret_names.into_iter().map(|name| (name, MASK.to_owned())));
+    properties.extend(
+        value
+            .secret_names
+            .into_iter()
+            .map(|name| (name, MASK.to_owned())),
+    );
     CredentialOut {
         id,
         org_id: org.0,
@@ -181,7 +226,11 @@ async fn create_credential(
 ) -> Result<(StatusCode, Json<CredentialOut>), ApiError> {
     let new = input.read(verify.unwrap_or(true))?;
     let (credential, is_new) = app.engine.put_credential(caller.org, new).await?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     Ok((status, Json(out(credential))))
 }
 
@@ -214,16 +263,30 @@ async fn list_credentials(
     Query(params): Query<ListParams>,
 ) -> Result<Json<List<CredentialOut>>, ApiError> {
     unbound(&caller)?;
-    let ListParams { provider, kind, health_status, metadata, limit, cursor } = params;
+    let ListParams {
+        provider,
+        kind,
+        health_status,
+        metadata,
+        limit,
+        cursor,
+    } = params;
     let metadata = metadata_filter(metadata.as_deref())?;
-    let health = health_status.as_deref().map(super::syncs::read_status).transpose()?;
+    let health = health_status
+        .as_deref()
+        .map(super::syncs::read_status)
+        .transpose()?;
     let mut credentials = app.engine.credentials(caller.org).await?;
     credentials.retain(|credential| {
         let value = &credential.value;
-        provider.as_ref().is_none_or(|provider| value.provider == *provider)
+        provider
+            .as_ref()
+            .is_none_or(|provider| value.provider == *provider)
             && kind.as_ref().is_none_or(|kind| value.kind == *kind)
             && health.is_none_or(|health| value.health.status == health)
-            && metadata.as_ref().is_none_or(|part| contains(&value.metadata, part))
+            && metadata
+                .as_ref()
+                .is_none_or(|part| contains(&value.metadata, part))
     });
     Ok(Json(Part { limit, cursor }.of(credentials, out)?))
 }
@@ -251,7 +314,12 @@ async fn update_credential(
     Query(VerifyParams { verify }): Query<VerifyParams>,
     Body(input): Body<CredentialChange>,
 ) -> Result<Json<CredentialOut>, ApiError> {
-    let CredentialChange { name, metadata, properties, rate_limit } = input;
+    let CredentialChange {
+        name,
+        metadata,
+        properties,
+        rate_limit,
+    } = input;
     let fields = properties.map(|mut properties| {
         properties.remove("kind");
         texts(properties, |field| format!("properties.{field}"))
@@ -261,8 +329,16 @@ async fn update_credential(
         Some(None) => Some(None),
         None => None,
     };
-    let patch = CredentialPatch { name, metadata, fields: fields.transpose()?, rate_limit };
-    let credential = app.engine.patch_credential(caller.org, id, patch, verify.unwrap_or(true)).await?;
+    let patch = CredentialPatch {
+        name,
+        metadata,
+        fields: fields.transpose()?,
+        rate_limit,
+    };
+    let credential = app
+        .engine
+        .patch_credential(caller.org, id, patch, verify.unwrap_or(true))
+        .await?;
     Ok(Json(out(credential)))
 }
 

@@ -50,13 +50,22 @@ async fn list_dead_letters(
     Query(ListParams { limit, cursor }): Query<ListParams>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let limit = Part { limit, cursor: None }.limit()?;
+    let limit = Part {
+        limit,
+        cursor: None,
+    }
+    .limit()?;
     let wrong = || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
-    let after = cursor.map(|cursor| RecordId::parse(&cursor).ok_or_else(wrong)).transpose()?;
+    let after = cursor
+        .map(|cursor| RecordId::parse(&cursor).ok_or_else(wrong))
+        .transpose()?;
     let (mut letters, book) = app.engine.dead_letters(&consumer, after, limit + 1).await?;
     let more = letters.len() > limit;
     letters.truncate(limit);
-    let next = letters.last().filter(|_| more).map(|(letter, _)| letter.record);
+    let next = letters
+        .last()
+        .filter(|_| more)
+        .map(|(letter, _)| letter.record);
     Ok(json_bytes(write(&consumer, &letters, &book, next)))
 }
 
@@ -70,7 +79,13 @@ pub(super) fn write(
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(consumer.value.stream_id, book);
     for (at, (letter, row)) in letters.iter().enumerate() {
-        let DeadLetter { record, idx, attempts, last_error, died_at } = letter;
+        let DeadLetter {
+            record,
+            idx,
+            attempts,
+            last_error,
+            died_at,
+        } = letter;
         out.extend_from_slice(if at > 0 { b",{\"id\":" } else { b"{\"id\":" });
         out.extend_from_slice(format!("\"{record}\"").as_bytes());
         member(&mut out, "updated_idx", idx);
@@ -115,7 +130,10 @@ impl WhichIn {
                 };
                 Ok(Some(numbered.map(read).collect::<Result<_, _>>()?))
             }
-            _ => Err(ApiError::invalid("ids", r#"is needed: a list of record ids, or {"all": true}"#)),
+            _ => Err(ApiError::invalid(
+                "ids",
+                r#"is needed: a list of record ids, or {"all": true}"#,
+            )),
         }
     }
 }
@@ -155,6 +173,8 @@ async fn delete_dead_letters(
 ) -> Result<StatusCode, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let records = input.read()?;
-    app.engine.drop_dead_letters(&consumer, records.as_deref()).await?;
+    app.engine
+        .drop_dead_letters(&consumer, records.as_deref())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -52,9 +52,10 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::MissingToken | Self::NotABearerToken | Self::UnknownToken | Self::RevokedToken => {
-                StatusCode::UNAUTHORIZED
-            }
+            Self::MissingToken
+            | Self::NotABearerToken
+            | Self::UnknownToken
+            | Self::RevokedToken => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -85,7 +86,11 @@ pub struct ApiError {
 impl ApiError {
     /// An error with this code.
     pub fn new(code: Code, summary: impl Into<String>) -> Self {
-        Self { summary: summary.into(), code, validation_errors: BTreeMap::new() }
+        Self {
+            summary: summary.into(),
+            code,
+            validation_errors: BTreeMap::new(),
+        }
     }
 
     /// One field is wrong.
@@ -103,11 +108,15 @@ impl IntoResponse for ApiError {
         };
         let mut response = (status, Json(self)).into_response();
         if let Some(seconds) = retry {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, bearer);
         }
         response
     }
@@ -124,7 +133,10 @@ impl From<Error> for ApiError {
             Error::Invalid(ref problems) => {
                 let mut answer = Self::new(Code::Invalid, error.to_string());
                 for problem in problems {
-                    let reasons = answer.validation_errors.entry(problem.field.clone()).or_default();
+                    let reasons = answer
+                        .validation_errors
+                        .entry(problem.field.clone())
+                        .or_default();
                     reasons.push(problem.reason.clone());
                 }
                 answer
@@ -141,9 +153,10 @@ impl From<StoreError> for ApiError {
             StoreError::NameTaken { ref name, .. } => {
                 Self::new(Code::Conflict, format!("the name {name:?} is taken"))
             }
-            StoreError::Changed { .. } => {
-                Self::new(Code::Conflict, "it was changed by somebody else meanwhile: read it again")
-            }
+            StoreError::Changed { .. } => Self::new(
+                Code::Conflict,
+                "it was changed by somebody else meanwhile: read it again",
+            ),
             StoreError::NoConsumer => Self::new(Code::NotFound, "the consumer was removed"),
             StoreError::DiskFull => Self::new(Code::Unavailable, error.to_string()),
             StoreError::Closed => Self::new(Code::Unavailable, "the server is shutting down"),

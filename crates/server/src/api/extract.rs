@@ -22,7 +22,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let bytes = read_body(request).await?;
-        let bytes = if bytes.is_empty() { Bytes::from_static(b"{}") } else { bytes };
+        let bytes = if bytes.is_empty() {
+            Bytes::from_static(b"{}")
+        } else {
+            bytes
+        };
         Ok(Self(parse_json(&bytes)?))
     }
 }
@@ -30,15 +34,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 /// Reads a JSON body's bytes: checks its type and its size.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let kind = request.headers().get(CONTENT_TYPE).cloned();
-    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|error| {
-        let text = headrace_engine::chain(&error);
-        match text.contains("length limit") {
-            true => ApiError::new(Code::TooLarge, "the body is larger than 4 MiB: send less at a time"),
-            false => ApiError::new(Code::Malformed, "the body ended before it was complete"),
-        }
-    })?;
+    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES)
+        .await
+        .map_err(|error| {
+            let text = headrace_engine::chain(&error);
+            match text.contains("length limit") {
+                true => ApiError::new(
+                    Code::TooLarge,
+                    "the body is larger than 4 MiB: send less at a time",
+                ),
+                false => ApiError::new(Code::Malformed, "the body ended before it was complete"),
+            }
+        })?;
     let is_json = |kind: &str| {
-        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let kind = kind
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
         kind == "application/json" || kind.ends_with("+json")
     };
     let named = kind.map(|kind| kind.to_str().is_ok_and(is_json));
@@ -56,11 +70,19 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => refused(&path, &inner.to_string()),
-            _ => ApiError::new(Code::Malformed, format!("the body is not valid JSON: {inner}")),
+            _ => ApiError::new(
+                Code::Malformed,
+                format!("the body is not valid JSON: {inner}"),
+            ),
         }
     })?;
     let end = json.end();
-    end.map_err(|error| ApiError::new(Code::Malformed, format!("the body is not valid JSON: {error}")))?;
+    end.map_err(|error| {
+        ApiError::new(
+            Code::Malformed,
+            format!("the body is not valid JSON: {error}"),
+        )
+    })?;
     Ok(value)
 }
 
@@ -75,7 +97,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let query = parts.uri.query().unwrap_or_default();
         let pairs = form_urlencoded::parse(query.as_bytes());
         let value = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs));
-        value.map(Self).map_err(|error| refused(&error.path().to_string(), &error.inner().to_string()))
+        value
+            .map(Self)
+            .map_err(|error| refused(&error.path().to_string(), &error.inner().to_string()))
     }
 }
 
@@ -89,7 +113,12 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let NamePath(text) = NamePath::from_request_parts(parts, state).await?;
         let id = headrace_model::ids::parse_uuid(&text);
-        let absent = || ApiError::new(Code::NotFound, format!("there is nothing with the id {text:?}"));
+        let absent = || {
+            ApiError::new(
+                Code::NotFound,
+                format!("there is nothing with the id {text:?}"),
+            )
+        };
         id.map(Self).ok_or_else(absent)
     }
 }
@@ -104,14 +133,19 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = axum::extract::Path::<String>::from_request_parts(parts, state).await;
         let absent = |_| ApiError::new(Code::NotFound, "there is nothing at this path");
-        path.map(|axum::extract::Path(text)| Self(text)).map_err(absent)
+        path.map(|axum::extract::Path(text)| Self(text))
+            .map_err(absent)
     }
 }
 
 /// Names the field that serde refused. Serde's own sentences name the field in backquotes for unknown
 /// and missing fields, where the path ends at the object around it.
 fn refused(path: &str, message: &str) -> ApiError {
-    let reason = message.split(" at line ").next().unwrap_or(message).to_owned();
+    let reason = message
+        .split(" at line ")
+        .next()
+        .unwrap_or(message)
+        .to_owned();
     let quoted = message.split('`').nth(1).unwrap_or_default();
     let around = |field: &str| match path {
         "." | "" => field.to_owned(),
@@ -125,6 +159,10 @@ fn refused(path: &str, message: &str) -> ApiError {
     if message.starts_with("missing field") {
         return ApiError::invalid(around(quoted), "is needed");
     }
-    let field = if path == "." { "body".to_owned() } else { path.to_owned() };
+    let field = if path == "." {
+        "body".to_owned()
+    } else {
+        path.to_owned()
+    };
     ApiError::invalid(field, reason)
 }

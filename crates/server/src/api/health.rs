@@ -14,7 +14,9 @@ use super::error::ApiError;
 use super::{App, Errors};
 
 pub(super) fn open_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(ready))
 }
 
 pub(super) fn routes() -> OpenApiRouter<App> {

@@ -51,10 +51,23 @@ async fn keyed(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= MAX_KEY);
-    let key = key.ok_or_else(|| ApiError::new(Code::Malformed, "the Idempotency-Key must be 1 to 255 ASCII characters"))?;
+    let key = key
+        .to_str()
+        .ok()
+        .filter(|key| !key.is_empty() && key.len() <= MAX_KEY);
+    let key = key.ok_or_else(|| {
+        ApiError::new(
+            Code::Malformed,
+            "the Idempotency-Key must be 1 to 255 ASCII characters",
+        )
+    })?;
     let (parts, body) = request.into_parts();
-    let too_large = |_| ApiError::new(Code::TooLarge, "the body is larger than 4 MiB: send less at a time");
+    let too_large = |_| {
+        ApiError::new(
+            Code::TooLarge,
+            "the body is larger than 4 MiB: send less at a time",
+        )
+    };
     let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(too_large)?;
     // The token takes part: an answer must not reach a token that may do less.
     let mut hash = Sha256::new();
@@ -70,7 +83,8 @@ async fn keyed(
     match app.engine.claim(&key, hash.finalize().into()).await? {
         Claim::Answered(Answer { status, body }) => return replayed(app, &key, status, &body),
         Claim::Running => {
-            let summary = "the first request with this Idempotency-Key is still running: wait for its answer";
+            let summary =
+                "the first request with this Idempotency-Key is still running: wait for its answer";
             return Err(ApiError::new(Code::Conflict, summary));
         }
         Claim::OtherRequest => {
@@ -85,7 +99,8 @@ async fn keyed(
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         keep(&app, &key, response).await
     });
-    work.await.map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?
+    work.await
+        .map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?
 }
 
 /// Keeps a good answer for replay; any other gives the key free again.
@@ -96,12 +111,15 @@ async fn keep(app: &App, key: &AnswerKey, response: Response) -> Result<Response
     }
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await;
-    let body = body.map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?;
+    let body = body
+        .map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?;
     let kept = match parts.extensions.get::<MaskOnReplay>() {
         Some(MaskOnReplay(member)) => masked(&body, member),
         None => body.clone(),
     };
-    app.engine.keep_answer(key, Some((parts.status.as_u16(), &kept))).await?;
+    app.engine
+        .keep_answer(key, Some((parts.status.as_u16(), &kept)))
+        .await?;
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
@@ -120,7 +138,10 @@ fn replayed(app: &App, key: &AnswerKey, status: u16, sealed: &[u8]) -> Result<Re
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
     Ok(response)
 }

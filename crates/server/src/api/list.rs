@@ -41,30 +41,45 @@ impl Part {
     ) -> Result<List<O>, ApiError> {
         let limit = self.limit()?;
         let after = self.cursor.map(|cursor| {
-            let wrong = || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
+            let wrong =
+                || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
             headrace_model::ids::parse_uuid(&cursor).ok_or_else(wrong)
         });
         let after = after.transpose()?;
-        let mut rest = objects.into_iter().filter(|object| after.is_none_or(|after| object.id > after));
+        let mut rest = objects
+            .into_iter()
+            .filter(|object| after.is_none_or(|after| object.id > after));
         let part: Vec<Stored<T>> = rest.by_ref().take(limit).collect();
         let more = rest.next().is_some();
         let next_cursor = part.last().filter(|_| more).map(|last| last.id.to_string());
-        Ok(List { data: part.into_iter().map(out).collect(), next_cursor })
+        Ok(List {
+            data: part.into_iter().map(out).collect(),
+            next_cursor,
+        })
     }
 }
 
 /// A `metadata` filter: a JSON object that the object's metadata must contain.
 pub(super) fn metadata_filter(text: Option<&str>) -> Result<Option<Metadata>, ApiError> {
-    let wrong = |_| ApiError::invalid("metadata", r#"must be a JSON object, such as {"plan":"pro"}"#);
-    text.map(|text| serde_json::from_str(text).map_err(wrong)).transpose()
+    let wrong = |_| {
+        ApiError::invalid(
+            "metadata",
+            r#"must be a JSON object, such as {"plan":"pro"}"#,
+        )
+    };
+    text.map(|text| serde_json::from_str(text).map_err(wrong))
+        .transpose()
 }
 
 /// Whether `whole` contains `part`: objects by their members, everything else by equality.
 pub(super) fn contains(whole: &Metadata, part: &Metadata) -> bool {
-    part.iter().all(|(key, wanted)| match (whole.get(key), wanted) {
-        (Some(serde_json::Value::Object(have)), serde_json::Value::Object(want)) => contains(have, want),
-        (have, wanted) => have == Some(wanted),
-    })
+    part.iter()
+        .all(|(key, wanted)| match (whole.get(key), wanted) {
+            (Some(serde_json::Value::Object(have)), serde_json::Value::Object(want)) => {
+                contains(have, want)
+            }
+            (have, wanted) => have == Some(wanted),
+        })
 }
 
 /// One value or several, as query strings and filters write them.

@@ -46,16 +46,29 @@ async fn live_records(
     let filter = params.filter()?;
     let resume = headers.get("last-event-id").map(|id| {
         let wrong = || ApiError::invalid("Last-Event-ID", "must be an updated_idx");
-        id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(wrong)
+        id.to_str()
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(wrong)
     });
     let after = match resume.transpose()? {
         Some(after) => after,
         None => app.engine.store().last_idx(stream).await?,
     };
     let appended = app.engine.store().watch(stream).await?;
-    let follower = Follower { app, org: caller.org, stream, filter, after, appended };
+    let follower = Follower {
+        app,
+        org: caller.org,
+        stream,
+        filter,
+        after,
+        appended,
+    };
     let kind = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((kind, axum::body::Body::from_stream(follower.events())).into_response())
@@ -79,7 +92,10 @@ impl Follower {
                 Ok(None) => None,
                 Err(error) => {
                     let summary = serde_json::to_string(&error.summary).unwrap_or_default();
-                    Some((Ok(format!("event: error\ndata: {summary}\n\n").into()), None))
+                    Some((
+                        Ok(format!("event: error\ndata: {summary}\n\n").into()),
+                        None,
+                    ))
                 }
             }
         })
@@ -91,17 +107,31 @@ impl Follower {
         loop {
             // Before reading: what is appended during the read wakes the next turn.
             self.appended.borrow_and_update();
-            let range = Range { after: self.after, limit: PAGE, max_bytes: MAX_ANSWER_BYTES, newest_first: false };
+            let range = Range {
+                after: self.after,
+                limit: PAGE,
+                max_bytes: MAX_ANSWER_BYTES,
+                newest_first: false,
+            };
             let upto = engine.store().last_idx(self.stream).await?;
-            let records = engine.records(self.org, self.stream, &self.filter, range).await?;
+            let records = engine
+                .records(self.org, self.stream, &self.filter, range)
+                .await?;
             // Only up to the bound: a sync that the filter does not know yet lies beyond it.
-            let rows: Vec<_> = records.page.rows.iter().filter(|row| row.idx <= upto).collect();
+            let rows: Vec<_> = records
+                .page
+                .rows
+                .iter()
+                .filter(|row| row.idx <= upto)
+                .collect();
             if let Some(last) = rows.last() {
                 self.after = last.idx;
                 let mut out = Vec::new();
                 let mut writer = RecordWriter::new(self.stream, &records.book);
                 for row in rows {
-                    out.extend_from_slice(format!("id: {}\nevent: record\ndata: ", row.idx).as_bytes());
+                    out.extend_from_slice(
+                        format!("id: {}\nevent: record\ndata: ", row.idx).as_bytes(),
+                    );
                     writer.write(row, &mut out);
                     out.extend_from_slice(b"\n\n");
                 }

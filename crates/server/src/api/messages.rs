@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, body};
-use headrace_engine::{Caller, Delivery, LaneBook, Peek, Peeked, SettledCounts, Settlement, Stored, read_tokens};
+use headrace_engine::{
+    Caller, Delivery, LaneBook, Peek, Peeked, SettledCounts, Settlement, Stored, read_tokens,
+};
 use headrace_model::config::HttpConsumer;
 use headrace_model::time::parse_span;
 use headrace_model::{ConsumerId, StreamId};
@@ -90,12 +92,21 @@ async fn next_messages(
     Query(query): Query<NextIn>,
     Body(input): Body<NextIn>,
 ) -> Result<Response, ApiError> {
-    let NextIn { batch_size, wait_for, info } = input;
-    next(app, caller, &name, NextIn {
-        batch_size: batch_size.or(query.batch_size),
-        wait_for: wait_for.or(query.wait_for),
-        info: info.or(query.info),
-    })
+    let NextIn {
+        batch_size,
+        wait_for,
+        info,
+    } = input;
+    next(
+        app,
+        caller,
+        &name,
+        NextIn {
+            batch_size: batch_size.or(query.batch_size),
+            wait_for: wait_for.or(query.wait_for),
+            info: info.or(query.info),
+        },
+    )
     .await
 }
 
@@ -116,10 +127,20 @@ async fn next(app: App, caller: Caller, name: &str, input: NextIn) -> Result<Res
     let consumer = reach(&app, &caller, name).await?;
     let batch = match input.batch_size.unwrap_or(1) {
         size @ 1..=1_000 => size as usize,
-        _ => return Err(ApiError::invalid("batch_size", "must be between 1 and 1000")),
+        _ => {
+            return Err(ApiError::invalid(
+                "batch_size",
+                "must be between 1 and 1000",
+            ));
+        }
     };
     let wait = input.wait_for.as_ref().map(|wait| {
-        let wrong = || ApiError::invalid("wait_for", "must be milliseconds or a span such as 60s, at most 300s");
+        let wrong = || {
+            ApiError::invalid(
+                "wait_for",
+                "must be milliseconds or a span such as 60s, at most 300s",
+            )
+        };
         wait.read().ok_or_else(wrong)
     });
     let wait = wait.transpose()?.unwrap_or(Duration::ZERO);
@@ -129,9 +150,16 @@ async fn next(app: App, caller: Caller, name: &str, input: NextIn) -> Result<Res
 }
 
 fn delivered(consumer: &Stored<HttpConsumer>, delivery: &Delivery, info: bool) -> Response {
-    let Delivery { messages, book, counts } = delivery;
+    let Delivery {
+        messages,
+        book,
+        counts,
+    } = delivery;
     let number = ConsumerId(consumer.id).number();
-    let bytes: usize = messages.iter().map(|message| message.row.data.len() + 768).sum();
+    let bytes: usize = messages
+        .iter()
+        .map(|message| message.row.data.len() + 768)
+        .sum();
     let mut out = Vec::with_capacity(bytes + 128);
     out.extend_from_slice(if info { b"{\"data\":[" } else { b"[" });
     let mut records = RecordWriter::new(consumer.value.stream_id, book);
@@ -157,13 +185,19 @@ fn delivered(consumer: &Stored<HttpConsumer>, delivery: &Delivery, info: bool) -
     let mut response = json_bytes(out);
     let headers = response.headers_mut();
     headers.insert("headrace-num-pending", HeaderValue::from(counts.pending));
-    headers.insert("headrace-num-ack-pending", HeaderValue::from(counts.ack_pending));
+    headers.insert(
+        "headrace-num-ack-pending",
+        HeaderValue::from(counts.ack_pending),
+    );
     response
 }
 
 /// An answer of JSON that is bytes already.
 pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let kind = [(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    )];
     (kind, body::Body::from(bytes)).into_response()
 }
 
@@ -200,7 +234,15 @@ async fn ack_messages(
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let ack = tokens("ack_tokens", &input.ack_tokens)?;
-    settled(&app, &consumer, Settlement { ack, ..Settlement::default() }).await
+    settled(
+        &app,
+        &consumer,
+        Settlement {
+            ack,
+            ..Settlement::default()
+        },
+    )
+    .await
 }
 
 /// Gives messages back, to be delivered again.
@@ -214,12 +256,27 @@ async fn nack_messages(
     Body(input): Body<NackIn>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let NackIn { ack_tokens, delay_ms, error } = input;
+    let NackIn {
+        ack_tokens,
+        delay_ms,
+        error,
+    } = input;
     let delay = delay("delay_ms", delay_ms)?;
     let error = error.map(shortened);
     let nack = tokens("ack_tokens", &ack_tokens)?;
-    let nack = nack.into_iter().map(|token| (token, delay, error.clone())).collect();
-    settled(&app, &consumer, Settlement { nack, ..Settlement::default() }).await
+    let nack = nack
+        .into_iter()
+        .map(|token| (token, delay, error.clone()))
+        .collect();
+    settled(
+        &app,
+        &consumer,
+        Settlement {
+            nack,
+            ..Settlement::default()
+        },
+    )
+    .await
 }
 
 /// Starts the ack window of messages anew.
@@ -234,7 +291,15 @@ async fn extend_messages(
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let extend = tokens("ack_tokens", &input.ack_tokens)?;
-    settled(&app, &consumer, Settlement { extend, ..Settlement::default() }).await
+    settled(
+        &app,
+        &consumer,
+        Settlement {
+            extend,
+            ..Settlement::default()
+        },
+    )
+    .await
 }
 
 /// Settles many deliveries in one call.
@@ -303,16 +368,32 @@ async fn settle_messages(
     Body(input): Body<SettleIn>,
 ) -> Result<Json<SettleOut>, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let SettleIn { ack, nack, extend, reject } = input;
-    let mut settlement = Settlement { ack: tokens("ack", &ack)?, extend: tokens("extend", &extend)?, ..Settlement::default() };
+    let SettleIn {
+        ack,
+        nack,
+        extend,
+        reject,
+    } = input;
+    let mut settlement = Settlement {
+        ack: tokens("ack", &ack)?,
+        extend: tokens("extend", &extend)?,
+        ..Settlement::default()
+    };
     let texts: Vec<String> = nack.iter().map(|one| one.token.clone()).collect();
     for (token, one) in tokens("nack", &texts)?.into_iter().zip(nack) {
-        settlement.nack.push((token, delay("nack", one.delay_ms)?, one.error.map(shortened)));
+        settlement.nack.push((
+            token,
+            delay("nack", one.delay_ms)?,
+            one.error.map(shortened),
+        ));
     }
-    let (texts, errors): (Vec<String>, Vec<Option<String>>) = reject.into_iter().map(|one| match one {
-        RejectOne::Token(token) => (token, None),
-        RejectOne::Reasoned { token, error } => (token, error.map(shortened)),
-    }).unzip();
+    let (texts, errors): (Vec<String>, Vec<Option<String>>) = reject
+        .into_iter()
+        .map(|one| match one {
+            RejectOne::Token(token) => (token, None),
+            RejectOne::Reasoned { token, error } => (token, error.map(shortened)),
+        })
+        .unzip();
     settlement.reject = tokens("reject", &texts)?.into_iter().zip(errors).collect();
     let SettledCounts { settled, stale } = app.engine.settle(&consumer, &settlement).await?;
     app.metrics.settled(settled);
@@ -341,25 +422,44 @@ async fn peek_messages(
     Query(PeekParams { state, limit }): Query<PeekParams>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let limit = super::list::Part { limit, cursor: None }.limit()?;
+    let limit = super::list::Part {
+        limit,
+        cursor: None,
+    }
+    .limit()?;
     let what = match state.as_deref() {
         None | Some("available") => Peek::Available,
         Some("delivered") => Peek::Delivered,
         Some("dead") => {
             let (letters, book) = app.engine.dead_letters(&consumer, None, limit).await?;
-            return Ok(json_bytes(super::dead_letters::write(&consumer, &letters, &book, None)));
+            return Ok(json_bytes(super::dead_letters::write(
+                &consumer, &letters, &book, None,
+            )));
         }
-        Some(_) => return Err(ApiError::invalid("state", "must be available, delivered or dead")),
+        Some(_) => {
+            return Err(ApiError::invalid(
+                "state",
+                "must be available, delivered or dead",
+            ));
+        }
     };
     let (peeked, book) = app.engine.peek(&consumer, what, limit).await?;
-    Ok(json_bytes(write_peeked(consumer.value.stream_id, &peeked, &book)))
+    Ok(json_bytes(write_peeked(
+        consumer.value.stream_id,
+        &peeked,
+        &book,
+    )))
 }
 
 fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8> {
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(stream, book);
     for (at, one) in peeked.iter().enumerate() {
-        out.extend_from_slice(if at > 0 { b",{\"attempts\":" } else { b"{\"attempts\":" });
+        out.extend_from_slice(if at > 0 {
+            b",{\"attempts\":"
+        } else {
+            b"{\"attempts\":"
+        });
         out.extend_from_slice(one.attempts.to_string().as_bytes());
         member(&mut out, "until", &one.until);
         member(&mut out, "last_error", &one.last_error);
@@ -372,7 +472,11 @@ fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8>
 }
 
 /// The consumer, if the caller's token reaches it.
-pub(super) async fn reach(app: &App, caller: &Caller, name: &str) -> Result<Stored<HttpConsumer>, ApiError> {
+pub(super) async fn reach(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+) -> Result<Stored<HttpConsumer>, ApiError> {
     let consumer = app.engine.consumer(caller.org, name).await?;
     match reaches_consumer(caller, consumer.id, consumer.value.stream_id) {
         true => Ok(consumer),
@@ -380,7 +484,11 @@ pub(super) async fn reach(app: &App, caller: &Caller, name: &str) -> Result<Stor
     }
 }
 
-async fn settled(app: &App, consumer: &Stored<HttpConsumer>, settlement: Settlement) -> Result<Response, ApiError> {
+async fn settled(
+    app: &App,
+    consumer: &Stored<HttpConsumer>,
+    settlement: Settlement,
+) -> Result<Response, ApiError> {
     let SettledCounts { settled, stale } = app.engine.settle(consumer, &settlement).await?;
     app.metrics.settled(settled);
     let mut headers = HeaderMap::new();
@@ -391,14 +499,18 @@ async fn settled(app: &App, consumer: &Stored<HttpConsumer>, settlement: Settlem
 
 fn tokens(field: &str, texts: &[String]) -> Result<Vec<headrace_model::delivery::Token>, ApiError> {
     let texts = texts.iter().map(String::as_str);
-    read_tokens(texts).map_err(|(at, error)| ApiError::invalid(format!("{field}[{at}]"), format!("is {error}")))
+    read_tokens(texts)
+        .map_err(|(at, error)| ApiError::invalid(format!("{field}[{at}]"), format!("is {error}")))
 }
 
 fn delay(field: &str, millis: u64) -> Result<Duration, ApiError> {
     const DAY: u64 = 86_400_000;
     match millis {
         0..=DAY => Ok(Duration::from_millis(millis)),
-        _ => Err(ApiError::invalid(field, "must be at most 86400000 ms (a day)")),
+        _ => Err(ApiError::invalid(
+            field,
+            "must be at most 86400000 ms (a day)",
+        )),
     }
 }
 

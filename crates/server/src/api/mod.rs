@@ -89,11 +89,17 @@ pub fn router(app: App) -> Router {
 }
 
 async fn unknown_path() -> ApiError {
-    ApiError::new(Code::NotFound, "there is nothing at this path: /v1/openapi.json lists what there is")
+    ApiError::new(
+        Code::NotFound,
+        "there is nothing at this path: /v1/openapi.json lists what there is",
+    )
 }
 
 async fn unknown_method() -> ApiError {
-    ApiError::new(Code::MethodNotAllowed, "this path does not take this method")
+    ApiError::new(
+        Code::MethodNotAllowed,
+        "this path does not take this method",
+    )
 }
 
 async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -106,8 +112,13 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
 async fn harden(mut response: Response) -> Response {
     use axum::http::{HeaderValue, header};
     let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }

@@ -32,7 +32,19 @@ struct OrgOut {
 
 /// Reads the token's organisation.
 #[utoipa::path(get, path = "/v1/org", tag = "tokens", responses((status = 200, body = OrgOut), Errors))]
-async fn get_org(CanRead(caller): CanRead, State(app): State<App>) -> Result<Json<OrgOut>, ApiError> {
-    let Stored { id, created_at, value: config::Org { name }, .. } = app.engine.org(caller.org).await?;
-    Ok(Json(OrgOut { id, name, created_at }))
+async fn get_org(
+    CanRead(caller): CanRead,
+    State(app): State<App>,
+) -> Result<Json<OrgOut>, ApiError> {
+    let Stored {
+        id,
+        created_at,
+        value: config::Org { name },
+        ..
+    } = app.engine.org(caller.org).await?;
+    Ok(Json(OrgOut {
+        id,
+        name,
+        created_at,
+    }))
 }

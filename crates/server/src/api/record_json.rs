@@ -68,15 +68,36 @@ pub(super) struct RecordWriter<'a> {
 
 impl<'a> RecordWriter<'a> {
     pub(super) fn new(stream: StreamId, book: &'a LaneBook) -> Self {
-        Self { stream, book, heads: HashMap::new() }
+        Self {
+            stream,
+            book,
+            heads: HashMap::new(),
+        }
     }
 
     /// Appends a record.
     pub(super) fn write(&mut self, row: &Row, out: &mut Vec<u8>) {
-        let Row { idx, lane, record, upstream_id, deleted, .. } = row;
-        let Row { upstream_created_at, upstream_updated_at, inserted_at, updated_at, data, .. } = row;
+        let Row {
+            idx,
+            lane,
+            record,
+            upstream_id,
+            deleted,
+            ..
+        } = row;
+        let Row {
+            upstream_created_at,
+            upstream_updated_at,
+            inserted_at,
+            updated_at,
+            data,
+            ..
+        } = row;
         let (stream, book) = (self.stream, self.book);
-        let head = self.heads.entry(*lane).or_insert_with(|| head(stream, book, *lane));
+        let head = self
+            .heads
+            .entry(*lane)
+            .or_insert_with(|| head(stream, book, *lane));
         out.extend_from_slice(b"{\"id\":\"");
         out.extend_from_slice(record.to_string().as_bytes());
         out.push(b'"');
@@ -116,8 +137,16 @@ fn head(stream: StreamId, book: &LaneBook, lane: LaneNo) -> Vec<u8> {
     out.extend_from_slice(b",\"sync\":{\"id\":\"");
     out.extend_from_slice(lane.sync.to_string().as_bytes());
     out.push(b'"');
-    member(&mut out, "external_id", &card.and_then(|card| card.external_id.as_deref()));
-    member(&mut out, "metadata", card.map_or(&empty, |card| &card.metadata));
+    member(
+        &mut out,
+        "external_id",
+        &card.and_then(|card| card.external_id.as_deref()),
+    );
+    member(
+        &mut out,
+        "metadata",
+        card.map_or(&empty, |card| &card.metadata),
+    );
     out.push(b'}');
     member(&mut out, "stream_id", &stream);
     member(&mut out, "provider", &provider_of(&lane.collection));

@@ -20,7 +20,9 @@ use super::record_json::{RecordDoc, RecordWriter, member};
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list_records)).routes(routes!(get_record))
+    OpenApiRouter::new()
+        .routes(routes!(list_records))
+        .routes(routes!(get_record))
 }
 
 /// Which records.
@@ -89,7 +91,10 @@ async fn list_records(
     let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
     let filter = params.filter()?;
     if let Some(upstream_id) = &params.upstream_id {
-        let records = app.engine.records_by_upstream_id(caller.org, stream, &filter, upstream_id).await?;
+        let records = app
+            .engine
+            .records_by_upstream_id(caller.org, stream, &filter, upstream_id)
+            .await?;
         return Ok(json_bytes(write_list(&records, None)));
     }
     let newest_first = match params.order.as_deref() {
@@ -97,12 +102,29 @@ async fn list_records(
         Some("desc") => true,
         Some(_) => return Err(ApiError::invalid("order", "must be asc or desc")),
     };
-    let limit = Part { limit: params.limit, cursor: None }.limit()?;
+    let limit = Part {
+        limit: params.limit,
+        cursor: None,
+    }
+    .limit()?;
     let cursor = params.after_cursor.or(params.cursor);
     let wrong = |_| ApiError::invalid("after_cursor", "must be the cursor of an earlier answer");
-    let after = cursor.as_deref().map(str::parse).transpose().map_err(wrong)?.unwrap_or(0);
-    let range = Range { after, limit, max_bytes: MAX_ANSWER_BYTES, newest_first };
-    let records = app.engine.records(caller.org, stream, &filter, range).await?;
+    let after = cursor
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(wrong)?
+        .unwrap_or(0);
+    let range = Range {
+        after,
+        limit,
+        max_bytes: MAX_ANSWER_BYTES,
+        newest_first,
+    };
+    let records = app
+        .engine
+        .records(caller.org, stream, &filter, range)
+        .await?;
     // A reader that follows the stream keeps its cursor at the end; one that goes back has an end.
     let last = records.page.rows.last().map(|row| row.idx);
     let next = match newest_first {
@@ -113,7 +135,12 @@ async fn list_records(
 }
 
 fn write_list(records: &Records, next: Option<u64>) -> Vec<u8> {
-    let bytes: usize = records.page.rows.iter().map(|row| row.data.len() + 640).sum();
+    let bytes: usize = records
+        .page
+        .rows
+        .iter()
+        .map(|row| row.data.len() + 640)
+        .sum();
     let mut out = Vec::with_capacity(bytes + 64);
     out.extend_from_slice(b"{\"records\":[");
     let mut writer = RecordWriter::new(records.stream, &records.book);
@@ -151,7 +178,11 @@ async fn get_record(
 }
 
 /// The stream a call means, if the caller's token reaches it.
-pub(super) async fn stream_for(app: &App, caller: &Caller, named: Option<&str>) -> Result<StreamId, ApiError> {
+pub(super) async fn stream_for(
+    app: &App,
+    caller: &Caller,
+    named: Option<&str>,
+) -> Result<StreamId, ApiError> {
     let stream = app.engine.stream_or_only(caller.org, named).await?;
     match reaches_stream(caller, stream) {
         true => Ok(stream),

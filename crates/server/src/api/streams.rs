@@ -70,12 +70,31 @@ struct StatsOut {
 }
 
 fn out(stream: Stored<config::Stream>) -> StreamOut {
-    let Stored { id, org, revision: _, created_at, updated_at, value: config::Stream { slug } } = stream;
-    StreamOut { id, slug, org_id: org.0, created_at, updated_at, stats: None }
+    let Stored {
+        id,
+        org,
+        revision: _,
+        created_at,
+        updated_at,
+        value: config::Stream { slug },
+    } = stream;
+    StreamOut {
+        id,
+        slug,
+        org_id: org.0,
+        created_at,
+        updated_at,
+        stats: None,
+    }
 }
 
 fn view(view: StreamView) -> StreamOut {
-    let StreamView { stream, log, consumers, syncs } = view;
+    let StreamView {
+        stream,
+        log,
+        consumers,
+        syncs,
+    } = view;
     let stats = StatsOut {
         record_count: log.records,
         live_count: log.live,
@@ -84,7 +103,10 @@ fn view(view: StreamView) -> StreamOut {
         storage_bytes: log.bytes,
         last_idx: log.last_idx,
     };
-    StreamOut { stats: Some(stats), ..out(stream) }
+    StreamOut {
+        stats: Some(stats),
+        ..out(stream)
+    }
 }
 
 /// Makes a stream.
@@ -149,7 +171,10 @@ async fn update_stream(
     NamePath(name): NamePath,
     Body(input): Body<StreamIn>,
 ) -> Result<Json<StreamOut>, ApiError> {
-    Ok(Json(out(app.engine.rename_stream(caller.org, &name, input.slug).await?)))
+    Ok(Json(out(app
+        .engine
+        .rename_stream(caller.org, &name, input.slug)
+        .await?)))
 }
 
 /// What goes with the stream.

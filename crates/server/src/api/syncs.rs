@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use headrace_engine::{Caller, CollectionStatus, Error, Problems, Reread, Stored, SyncPatch, SyncView, check_limit};
+use headrace_engine::{
+    Caller, CollectionStatus, Error, Problems, Reread, Stored, SyncPatch, SyncView, check_limit,
+};
 use headrace_model::config::{self, Frequency, Metadata, RateLimit};
 use headrace_model::health::{Health, HealthStatus};
 use headrace_model::{CredentialId, StreamId, Timestamp};
@@ -48,8 +50,16 @@ pub(super) struct RateLimitDoc {
 
 impl RateLimitDoc {
     pub(super) fn read(self, field: &str) -> Result<RateLimit, ApiError> {
-        let Self { allowed_requests, interval, max_concurrent_requests } = self;
-        let limit = RateLimit { allowed_requests, interval, max_concurrent_requests };
+        let Self {
+            allowed_requests,
+            interval,
+            max_concurrent_requests,
+        } = self;
+        let limit = RateLimit {
+            allowed_requests,
+            interval,
+            max_concurrent_requests,
+        };
         let mut problems = Problems::default();
         check_limit(field, &limit, &mut problems);
         problems.check()?;
@@ -59,8 +69,16 @@ impl RateLimitDoc {
 
 impl From<RateLimit> for RateLimitDoc {
     fn from(limit: RateLimit) -> Self {
-        let RateLimit { allowed_requests, interval, max_concurrent_requests } = limit;
-        Self { allowed_requests, interval, max_concurrent_requests }
+        let RateLimit {
+            allowed_requests,
+            interval,
+            max_concurrent_requests,
+        } = limit;
+        Self {
+            allowed_requests,
+            interval,
+            max_concurrent_requests,
+        }
     }
 }
 
@@ -82,14 +100,23 @@ pub(super) struct HealthDoc {
 
 impl HealthDoc {
     fn of(health: Health, sync: Uuid) -> Self {
-        let Health { status, notes, time } = health;
+        let Health {
+            status,
+            notes,
+            time,
+        } = health;
         let status = match status {
             HealthStatus::Healthy => "healthy",
             HealthStatus::Initializing => "initializing",
             HealthStatus::Warning => "warning",
             HealthStatus::Error => "error",
         };
-        Self { status: status.to_owned(), notes, time, sync_id: Some(sync) }
+        Self {
+            status: status.to_owned(),
+            notes,
+            time,
+            sync_id: Some(sync),
+        }
     }
 }
 
@@ -99,7 +126,10 @@ pub(super) fn read_status(text: &str) -> Result<HealthStatus, ApiError> {
         "initializing" => Ok(HealthStatus::Initializing),
         "warning" => Ok(HealthStatus::Warning),
         "error" => Ok(HealthStatus::Error),
-        _ => Err(ApiError::invalid("health.status", "must be healthy, initializing, warning or error")),
+        _ => Err(ApiError::invalid(
+            "health.status",
+            "must be healthy, initializing, warning or error",
+        )),
     }
 }
 
@@ -259,10 +289,24 @@ struct BackfillDoc {
 }
 
 fn out(view: SyncView) -> SyncOut {
-    let SyncView { sync, status, records } = view;
-    let Stored { id, org, revision: _, created_at, updated_at, value } = sync;
+    let SyncView {
+        sync,
+        status,
+        records,
+    } = view;
+    let Stored {
+        id,
+        org,
+        revision: _,
+        created_at,
+        updated_at,
+        value,
+    } = sync;
     let count = |collection: &str| {
-        records.iter().find(|(id, _)| id == collection).map_or(0, |(_, count)| *count)
+        records
+            .iter()
+            .find(|(id, _)| id == collection)
+            .map_or(0, |(_, count)| *count)
     };
     let collection = |one: CollectionStatus| CollectionDoc {
         records: count(&one.id),
@@ -304,8 +348,14 @@ fn out(view: SyncView) -> SyncOut {
 }
 
 fn frequency(text: Option<&str>) -> Result<Option<Frequency>, ApiError> {
-    let wrong = || ApiError::invalid("sync_frequency", "must be continuous or a span of at least 30s, such as 4h");
-    text.map(|text| Frequency::parse(text).ok_or_else(wrong)).transpose()
+    let wrong = || {
+        ApiError::invalid(
+            "sync_frequency",
+            "must be continuous or a span of at least 30s, such as 4h",
+        )
+    };
+    text.map(|text| Frequency::parse(text).ok_or_else(wrong))
+        .transpose()
 }
 
 /// Makes a sync. It begins at once.
@@ -316,13 +366,22 @@ async fn create_sync(
     State(app): State<App>,
     Body(input): Body<SyncIn>,
 ) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
-    let stream_id = app.engine.stream_or_only(caller.org, input.stream_id.as_deref()).await?;
-    let sync_frequency = frequency(input.sync_frequency.as_deref())?.unwrap_or(Frequency::Continuous);
-    let rate_limit = input.rate_limit.map(|limit| limit.read("rate_limit")).transpose()?;
+    let stream_id = app
+        .engine
+        .stream_or_only(caller.org, input.stream_id.as_deref())
+        .await?;
+    let sync_frequency =
+        frequency(input.sync_frequency.as_deref())?.unwrap_or(Frequency::Continuous);
+    let rate_limit = input
+        .rate_limit
+        .map(|limit| limit.read("rate_limit"))
+        .transpose()?;
     let credential_id = match (input.credential_id, input.credential) {
         (Some(id), None) => known_credential(&app, &caller, id).await?,
         (None, Some(credential)) => {
-            let new = credential.read(true).map_err(|error| nested(error, "credential"))?;
+            let new = credential
+                .read(true)
+                .map_err(|error| nested(error, "credential"))?;
             app.engine.put_credential(caller.org, new).await?.0.id
         }
         _ => {
@@ -345,21 +404,28 @@ async fn create_sync(
         enabled: true,
         paused: Default::default(),
     };
-    Ok((StatusCode::CREATED, Json(out(app.engine.create_sync(caller.org, sync).await?))))
+    Ok((
+        StatusCode::CREATED,
+        Json(out(app.engine.create_sync(caller.org, sync).await?)),
+    ))
 }
 
 async fn known_credential(app: &App, caller: &Caller, id: Uuid) -> Result<Uuid, ApiError> {
     match app.engine.credential(caller.org, id).await {
         Ok(credential) => Ok(credential.id),
-        Err(Error::NotFound { .. }) => Err(ApiError::invalid("credential_id", "is no credential's id")),
+        Err(Error::NotFound { .. }) => {
+            Err(ApiError::invalid("credential_id", "is no credential's id"))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 fn nested(mut error: ApiError, around: &str) -> ApiError {
     let inner = std::mem::take(&mut error.validation_errors);
-    error.validation_errors =
-        inner.into_iter().map(|(field, reasons)| (format!("{around}.{field}"), reasons)).collect();
+    error.validation_errors = inner
+        .into_iter()
+        .map(|(field, reasons)| (format!("{around}.{field}"), reasons))
+        .collect();
     error
 }
 
@@ -395,7 +461,16 @@ async fn list_syncs(
     State(app): State<App>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<List<SyncOut>>, ApiError> {
-    let ListParams { provider, stream_id, name, external_id, health_status, metadata, limit, cursor } = params;
+    let ListParams {
+        provider,
+        stream_id,
+        name,
+        external_id,
+        health_status,
+        metadata,
+        limit,
+        cursor,
+    } = params;
     let metadata = metadata_filter(metadata.as_deref())?;
     let health = health_status.as_deref().map(read_status).transpose()?;
     let stream = match stream_id {
@@ -406,11 +481,15 @@ async fn list_syncs(
     syncs.retain(|sync| {
         let value = &sync.value;
         reaches_stream(&caller, value.stream_id)
-            && provider.as_ref().is_none_or(|provider| value.provider == *provider)
+            && provider
+                .as_ref()
+                .is_none_or(|provider| value.provider == *provider)
             && stream.is_none_or(|stream| value.stream_id == stream)
             && name.as_ref().is_none_or(|name| value.name == *name)
             && external_id.is_none() | (value.external_id == external_id)
-            && metadata.as_ref().is_none_or(|part| contains(&value.metadata, part))
+            && metadata
+                .as_ref()
+                .is_none_or(|part| contains(&value.metadata, part))
     });
     if let Some(health) = health {
         let mut matching = Vec::new();
@@ -426,7 +505,10 @@ async fn list_syncs(
     for sync in part.data {
         data.push(out(app.engine.sync_view(sync).await?));
     }
-    Ok(Json(List { data, next_cursor: part.next_cursor }))
+    Ok(Json(List {
+        data,
+        next_cursor: part.next_cursor,
+    }))
 }
 
 /// Reads a sync.
@@ -478,8 +560,14 @@ async fn update_sync(
 ) -> Result<Json<SyncOut>, ApiError> {
     let sync = app.engine.sync(caller.org, &name).await?;
     let mut problems = Problems::default();
-    let fixed = [("provider", &change.provider), ("stream_id", &change.stream_id)];
-    for (field, value) in fixed.into_iter().chain([("credential_id", &change.credential_id)]) {
+    let fixed = [
+        ("provider", &change.provider),
+        ("stream_id", &change.stream_id),
+    ];
+    for (field, value) in fixed
+        .into_iter()
+        .chain([("credential_id", &change.credential_id)])
+    {
         if value.is_some() {
             problems.add(field, "is fixed: make a new sync instead");
         }
@@ -507,7 +595,10 @@ async fn update_sync(
         metadata: change.metadata,
         enabled,
     };
-    Ok(Json(out(app.engine.patch_sync(sync, patch, records.delete()?).await?)))
+    Ok(Json(out(app
+        .engine
+        .patch_sync(sync, patch, records.delete()?)
+        .await?)))
 }
 
 /// Removes a sync. Its records stay readable, unless `records=delete`.
@@ -535,7 +626,10 @@ async fn enable_sync(
     NamePath(name): NamePath,
 ) -> Result<Json<SyncOut>, ApiError> {
     let sync = app.engine.sync(caller.org, &name).await?;
-    let patch = SyncPatch { enabled: Some(true), ..SyncPatch::default() };
+    let patch = SyncPatch {
+        enabled: Some(true),
+        ..SyncPatch::default()
+    };
     Ok(Json(out(app.engine.patch_sync(sync, patch, false).await?)))
 }
 
@@ -549,7 +643,10 @@ async fn disable_sync(
     NamePath(name): NamePath,
 ) -> Result<Json<SyncOut>, ApiError> {
     let sync = app.engine.sync(caller.org, &name).await?;
-    let patch = SyncPatch { enabled: Some(false), ..SyncPatch::default() };
+    let patch = SyncPatch {
+        enabled: Some(false),
+        ..SyncPatch::default()
+    };
     Ok(Json(out(app.engine.patch_sync(sync, patch, false).await?)))
 }
 
@@ -576,7 +673,10 @@ async fn pause_collection(
     path: OfCollection,
 ) -> Result<Json<SyncOut>, ApiError> {
     let (sync, collection) = of_collection(&app, &caller, path).await?;
-    Ok(Json(out(app.engine.pause_collection(sync, &collection, true).await?)))
+    Ok(Json(out(app
+        .engine
+        .pause_collection(sync, &collection, true)
+        .await?)))
 }
 
 /// Lets a paused collection go on.
@@ -589,7 +689,10 @@ async fn resume_collection(
     path: OfCollection,
 ) -> Result<Json<SyncOut>, ApiError> {
     let (sync, collection) = of_collection(&app, &caller, path).await?;
-    Ok(Json(out(app.engine.pause_collection(sync, &collection, false).await?)))
+    Ok(Json(out(app
+        .engine
+        .pause_collection(sync, &collection, false)
+        .await?)))
 }
 
 /// What to read again: everything unless given.
@@ -612,7 +715,10 @@ async fn backfill_collection(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
     path: OfCollection,
-    Body(BackfillIn { since, upstream_ids }): Body<BackfillIn>,
+    Body(BackfillIn {
+        since,
+        upstream_ids,
+    }): Body<BackfillIn>,
 ) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
     let (sync, collection) = of_collection(&app, &caller, path).await?;
     let reread = match (since, upstream_ids) {
@@ -620,10 +726,20 @@ async fn backfill_collection(
         (Some(since), None) => Reread::Since(since),
         (None, Some(ids)) if (1..=1_000).contains(&ids.len()) => Reread::UpstreamIds(ids),
         (None, Some(_)) => return Err(ApiError::invalid("upstream_ids", "must be 1 to 1000 ids")),
-        (Some(_), Some(_)) => return Err(ApiError::invalid("since", "cannot be given beside upstream_ids")),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid(
+                "since",
+                "cannot be given beside upstream_ids",
+            ));
+        }
     };
-    app.engine.reread_collection(&sync, &collection, reread).await?;
-    Ok((StatusCode::ACCEPTED, Json(out(app.engine.sync_view(sync).await?))))
+    app.engine
+        .reread_collection(&sync, &collection, reread)
+        .await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(out(app.engine.sync_view(sync).await?)),
+    ))
 }
 
 /// Looks for changes of a collection now.
@@ -637,5 +753,8 @@ async fn check_collection(
 ) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
     let (sync, collection) = of_collection(&app, &caller, path).await?;
     app.engine.check_collection(&sync, &collection).await?;
-    Ok((StatusCode::ACCEPTED, Json(out(app.engine.sync_view(sync).await?))))
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(out(app.engine.sync_view(sync).await?)),
+    ))
 }

@@ -68,10 +68,24 @@ struct ApiTokenOut {
 }
 
 fn out(token: Stored<StoredToken>) -> ApiTokenOut {
-    let config::ApiToken { name, scopes, consumer_ids, stream_ids } = token.value.token;
+    let config::ApiToken {
+        name,
+        scopes,
+        consumer_ids,
+        stream_ids,
+    } = token.value.token;
     let stream_ids = stream_ids.map(|ids| ids.into_iter().map(|id| id.0).collect());
     let (id, org_id, created_at) = (token.id, token.org.0, token.created_at);
-    ApiTokenOut { id, org_id, name, scopes, consumer_ids, stream_ids, token: None, created_at }
+    ApiTokenOut {
+        id,
+        org_id,
+        name,
+        scopes,
+        consumer_ids,
+        stream_ids,
+        token: None,
+        created_at,
+    }
 }
 
 /// Makes an API token. Its value is in this answer and nowhere else.
@@ -83,10 +97,20 @@ async fn create_api_token(
     Body(input): Body<ApiTokenIn>,
 ) -> Result<Response, ApiError> {
     unbound(&caller)?;
-    let ApiTokenIn { name, scopes, consumer_ids, stream_ids } = input;
+    let ApiTokenIn {
+        name,
+        scopes,
+        consumer_ids,
+        stream_ids,
+    } = input;
     let bound = consumer_ids.is_some() || stream_ids.is_some();
-    if bound && scopes.iter().any(|scope| !matches!(scope, Scope::Read | Scope::Consume)) {
-        let reason = "must be only read and consume for a token that is bound to streams or consumers";
+    if bound
+        && scopes
+            .iter()
+            .any(|scope| !matches!(scope, Scope::Read | Scope::Consume))
+    {
+        let reason =
+            "must be only read and consume for a token that is bound to streams or consumers";
         return Err(ApiError::invalid("scopes", reason));
     }
     for id in stream_ids.iter().flatten() {
@@ -96,9 +120,17 @@ async fn create_api_token(
         app.engine.consumer(caller.org, &id.to_string()).await?;
     }
     let stream_ids = stream_ids.map(|ids| ids.into_iter().map(StreamId).collect());
-    let token = config::ApiToken { name, scopes, consumer_ids, stream_ids };
+    let token = config::ApiToken {
+        name,
+        scopes,
+        consumer_ids,
+        stream_ids,
+    };
     let (stored, value) = app.engine.create_token(caller.org, token).await?;
-    let answer = ApiTokenOut { token: Some(value), ..out(stored) };
+    let answer = ApiTokenOut {
+        token: Some(value),
+        ..out(stored)
+    };
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
     response.extensions_mut().insert(MaskOnReplay("token"));
     Ok(response)
@@ -123,7 +155,9 @@ async fn list_api_tokens(
     State(app): State<App>,
     Query(ListParams { limit, cursor }): Query<ListParams>,
 ) -> Result<Json<List<ApiTokenOut>>, ApiError> {
-    Ok(Json(Part { limit, cursor }.of(app.engine.tokens(caller.org).await?, out)?))
+    Ok(Json(
+        Part { limit, cursor }.of(app.engine.tokens(caller.org).await?, out)?,
+    ))
 }
 
 /// Revokes an API token, at once.

@@ -25,13 +25,23 @@ use crate::telemetry;
 #[derive(Debug, Args)]
 pub struct DevOptions {
     /// Your Stripe key, for the real API instead of the sandbox
-    #[arg(long, env = "STRIPE_API_KEY", hide_env_values = true, value_name = "sk_…")]
+    #[arg(
+        long,
+        env = "STRIPE_API_KEY",
+        hide_env_values = true,
+        value_name = "sk_…"
+    )]
     stripe_key: Option<String>,
     /// Customers in the sandbox account
     #[arg(long, default_value_t = 2_000)]
     customers: usize,
     /// The address to serve on
-    #[arg(long, env = "HEADRACE_LISTEN", default_value = "127.0.0.1:7171", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "HEADRACE_LISTEN",
+        default_value = "127.0.0.1:7171",
+        value_name = "ADDR"
+    )]
     listen: String,
     /// Where to keep the data; a temporary directory, removed at the end, unless given
     #[arg(long, value_name = "DIR")]
@@ -48,12 +58,17 @@ pub async fn run(options: DevOptions) -> anyhow::Result<()> {
         Some(_) => None,
         None => Some(tempfile::tempdir().context("could not make a temporary directory")?),
     };
-    let data_dir = options.data_dir.clone().or(scratch.as_ref().map(|dir| dir.path().to_owned()));
+    let data_dir = options
+        .data_dir
+        .clone()
+        .or(scratch.as_ref().map(|dir| dir.path().to_owned()));
     let sandbox = match options.stripe_key {
         Some(_) => None,
         None => Some(Sandbox::start(options.customers).await?),
     };
-    let base_urls = sandbox.iter().map(|sandbox| format!("stripe=http://{}/v1", sandbox.address));
+    let base_urls = sandbox
+        .iter()
+        .map(|sandbox| format!("stripe=http://{}/v1", sandbox.address));
     let config = Config::load(
         Options {
             data_dir,
@@ -91,7 +106,10 @@ struct Sandbox {
 
 impl Sandbox {
     async fn start(customers: usize) -> anyhow::Result<Self> {
-        let options = StripeOptions { key: SANDBOX_KEY.to_owned(), ..StripeOptions::default() };
+        let options = StripeOptions {
+            key: SANDBOX_KEY.to_owned(),
+            ..StripeOptions::default()
+        };
         let stripe = Stripe::new(options);
         stripe.seed_all(customers);
         let local: SocketAddr = ([127, 0, 0, 1], 0).into();
@@ -105,7 +123,10 @@ impl Sandbox {
                 stripe.mutate_randomly(1);
             }
         });
-        Ok(Self { address, _changing: changing })
+        Ok(Self {
+            address,
+            _changing: changing,
+        })
     }
 }
 
@@ -134,11 +155,20 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
         metadata: None,
         verify: true,
     };
-    let (credential, _) = engine.put_credential(org, new).await.context("the Stripe key was not taken")?;
+    let (credential, _) = engine
+        .put_credential(org, new)
+        .await
+        .context("the Stripe key was not taken")?;
     let sync = match engine.sync(org, "dev").await {
         Ok(sync) => sync.id,
         Err(_) => {
-            let collections = engine.provider("stripe")?.definition.collections.iter().map(|c| c.id.clone()).collect();
+            let collections = engine
+                .provider("stripe")?
+                .definition
+                .collections
+                .iter()
+                .map(|c| c.id.clone())
+                .collect();
             let sync = config::Sync {
                 provider: "stripe".to_owned(),
                 name: "dev".to_owned(),
@@ -183,12 +213,20 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
         stream_ids: None,
     };
     let (_, token) = engine.create_token(org, token).await?;
-    Ok(Shown { org, token, stream, sync, consumer })
+    Ok(Shown {
+        org,
+        token,
+        stream,
+        sync,
+        consumer,
+    })
 }
 
 fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
     let url = format!("http://{}", server.address);
-    let Shown { token, consumer, .. } = shown;
+    let Shown {
+        token, consumer, ..
+    } = shown;
     let source = match sandbox {
         true => "a sandbox Stripe account that keeps changing",
         false => "your Stripe account",
@@ -199,13 +237,17 @@ fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
              -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n    -d '{body}'\n"
         )
     };
-    out::line(&format!("\nHeadrace serves on {url}, and follows {source}.\n"));
+    out::line(&format!(
+        "\nHeadrace serves on {url}, and follows {source}.\n"
+    ));
     out::line(&format!("API token: {token}\n"));
     out::line("Take messages (waits up to a minute for the first one):\n");
     out::line(&post("next", r#"{"batch_size": 10, "wait_for": "60s"}"#));
     out::line("Say that they are done:\n");
     out::line(&post("ack", r#"{"ack_tokens": ["<ack_token>"]}"#));
-    out::line(&format!("Everything else: {url}/v1/openapi.json. Ctrl-C ends it.\n"));
+    out::line(&format!(
+        "Everything else: {url}/v1/openapi.json. Ctrl-C ends it.\n"
+    ));
 }
 
 async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {
@@ -218,23 +260,36 @@ async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {
         let stats = engine.store().stats(shown.stream).await?;
         let sync = engine.sync(shown.org, &shown.sync.to_string()).await?;
         let status = engine.sync_status(&sync).await?;
-        let consumer = engine.consumer(shown.org, &shown.consumer.to_string()).await?;
+        let consumer = engine
+            .consumer(shown.org, &shown.consumer.to_string())
+            .await?;
         let counts = engine.consumer_view(consumer).await?.counts;
         let elapsed = last.1.elapsed().as_secs_f64().max(0.001);
         let rate = (stats.last_idx - last.0) as f64 / elapsed;
         last = (stats.last_idx, tokio::time::Instant::now());
-        let read: u64 = status.collections.iter().map(|one| one.backfill.records).sum();
+        let read: u64 = status
+            .collections
+            .iter()
+            .map(|one| one.backfill.records)
+            .sum();
         if status.initial_backfill_completed_at.is_some() && backfilled_at.is_none() {
             backfilled_at = Some(stats.last_idx);
         }
         let phase = match backfilled_at {
             None => format!("backfilling: {read} records read"),
-            Some(idx) => format!("following: {} changes since the backfill", stats.last_idx - idx),
+            Some(idx) => format!(
+                "following: {} changes since the backfill",
+                stats.last_idx - idx
+            ),
         };
         let text = format!(
             "{phase} · {} records in the stream · {rate:.0}/s · consumer: {} pending, {} out",
             stats.records, counts.pending, counts.ack_pending
         );
-        if terminal { out::progress(&text) } else { out::line(&text) }
+        if terminal {
+            out::progress(&text)
+        } else {
+            out::line(&text)
+        }
     }
 }

@@ -30,7 +30,9 @@ pub async fn run(command: OrgCommand) -> anyhow::Result<()> {
         OrgCommand::Create(CreateOrg { name, options }) => {
             let offline = open(options).await?;
             let org = offline.engine.create_org(name).await?;
-            let (_, token) = offline.create_token(org.id, "first", parse_scopes("admin")?).await?;
+            let (_, token) = offline
+                .create_token(org.id, "first", parse_scopes("admin")?)
+                .await?;
             out::line(&format!("organisation {} {}", org.id, org.value.name));
             out::line(&format!("admin token  {token}"));
             offline.close().await

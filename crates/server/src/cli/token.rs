@@ -7,7 +7,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
-use headrace_engine::{Engine, Providers, Stored, StoredToken, SyncParts, SystemClock, clock::random, keys};
+use headrace_engine::{
+    Engine, Providers, Stored, StoredToken, SyncParts, SystemClock, clock::random, keys,
+};
 use headrace_model::OrgId;
 use headrace_model::config::{ApiToken, Scope};
 use uuid::Uuid;
@@ -40,7 +42,12 @@ pub struct CreateToken {
 
 /// Runs the command.
 pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
-    let TokenCommand::Create(CreateToken { name, scopes, org, options }) = command;
+    let TokenCommand::Create(CreateToken {
+        name,
+        scopes,
+        org,
+        options,
+    }) = command;
     let scopes = parse_scopes(&scopes)?;
     let offline = open(options).await?;
     let org = offline.org(org.as_deref()).await?;
@@ -85,8 +92,15 @@ pub async fn open(options: Options) -> anyhow::Result<Offline> {
         node: Uuid::nil(),
         settings: SyncSettings::default(),
     });
-    let parts = SyncParts { providers, keyring, outbound, supervisor };
-    Ok(Offline { engine: Engine::start(store, clock, parts, None).await? })
+    let parts = SyncParts {
+        providers,
+        keyring,
+        outbound,
+        supervisor,
+    };
+    Ok(Offline {
+        engine: Engine::start(store, clock, parts, None).await?,
+    })
 }
 
 impl Offline {
@@ -94,9 +108,13 @@ impl Offline {
         let orgs = self.engine.orgs().await?;
         let found = match named {
             None => orgs.first(),
-            Some(name) => orgs.iter().find(|org| org.value.name == name || org.id.to_string() == name),
+            Some(name) => orgs
+                .iter()
+                .find(|org| org.value.name == name || org.id.to_string() == name),
         };
-        Ok(found.context("there is no such organisation: headrace org list shows them")?.id)
+        Ok(found
+            .context("there is no such organisation: headrace org list shows them")?
+            .id)
     }
 
     /// Makes an API token.
@@ -106,7 +124,12 @@ impl Offline {
         name: &str,
         scopes: BTreeSet<Scope>,
     ) -> anyhow::Result<(Stored<StoredToken>, String)> {
-        let token = ApiToken { name: name.to_owned(), scopes, consumer_ids: None, stream_ids: None };
+        let token = ApiToken {
+            name: name.to_owned(),
+            scopes,
+            consumer_ids: None,
+            stream_ids: None,
+        };
         Ok(self.engine.create_token(OrgId(org), token).await?)
     }
 

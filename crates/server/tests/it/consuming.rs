@@ -14,17 +14,29 @@ async fn with_customers(count: usize) -> (headrace_sandbox::stripe::Stripe, Serv
     let server = Setup::new().stripe(&base).start();
     let sync = server.sync_stripe(&["stripe:customer"]).await;
     server.backfilled(&sync).await;
-    server.post("/v1/http-consumers", json!({"stream_id": "dev", "slug": "c"})).await.expect(201);
+    server
+        .post(
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "slug": "c"}),
+        )
+        .await
+        .expect(201);
     (stripe, server, sync)
 }
 
 async fn take(server: &Server, body: Value) -> Vec<Value> {
-    let taken = server.post("/v1/http-consumers/c/next", body).await.expect(200);
+    let taken = server
+        .post("/v1/http-consumers/c/next", body)
+        .await
+        .expect(200);
     taken.as_array().unwrap().clone()
 }
 
 fn tokens(messages: &[Value]) -> Vec<String> {
-    messages.iter().map(|message| text(&message["ack_token"])).collect()
+    messages
+        .iter()
+        .map(|message| text(&message["ack_token"]))
+        .collect()
 }
 
 #[tokio::test]
@@ -38,11 +50,22 @@ async fn every_record_reaches_a_worker_once() {
         }
         for message in &messages {
             assert_eq!(message["attempts"], 1);
-            assert!(seen.insert(text(&message["record"]["upstream_id"])), "twice: {message}");
+            assert!(
+                seen.insert(text(&message["record"]["upstream_id"])),
+                "twice: {message}"
+            );
         }
-        let acked = server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&messages)})).await;
+        let acked = server
+            .post(
+                "/v1/http-consumers/c/ack",
+                json!({"ack_tokens": tokens(&messages)}),
+            )
+            .await;
         acked.expect(204);
-        assert_eq!(acked.header("headrace-settled"), Some(messages.len().to_string().as_str()));
+        assert_eq!(
+            acked.header("headrace-settled"),
+            Some(messages.len().to_string().as_str())
+        );
         assert_eq!(acked.header("headrace-stale"), Some("0"));
     }
     let all: BTreeSet<String> = stripe
@@ -59,19 +82,30 @@ async fn every_record_reaches_a_worker_once() {
 #[tokio::test]
 async fn a_message_given_back_comes_again_and_a_dead_one_is_redriven() {
     let (_, server, _) = with_customers(1).await;
-    server.patch("/v1/http-consumers/c", json!({"max_deliver": 2})).await.expect(200);
+    server
+        .patch("/v1/http-consumers/c", json!({"max_deliver": 2}))
+        .await
+        .expect(200);
     for attempts in 1..=2 {
         let messages = take(&server, json!({})).await;
         assert_eq!(messages[0]["attempts"], attempts);
         let nack = json!({"ack_tokens": tokens(&messages), "error": "no luck"});
-        server.post("/v1/http-consumers/c/nack", nack).await.expect(204);
+        server
+            .post("/v1/http-consumers/c/nack", nack)
+            .await
+            .expect(204);
     }
     assert!(take(&server, json!({})).await.is_empty());
     let dead = server.get("/v1/http-consumers/c/dead-letters").await;
     assert_eq!(dead["data"][0]["attempts"], 2);
     assert_eq!(dead["data"][0]["last_error"], "no luck");
     assert_eq!(dead["data"][0]["record"]["data"]["object"], "customer");
-    let redriven = server.post("/v1/http-consumers/c/dead-letters/redrive", json!({"all": true})).await;
+    let redriven = server
+        .post(
+            "/v1/http-consumers/c/dead-letters/redrive",
+            json!({"all": true}),
+        )
+        .await;
     assert_eq!(redriven.expect(200)["count"], 1);
     assert_eq!(take(&server, json!({})).await[0]["attempts"], 1);
     assert_eq!(server.get("/v1/http-consumers/c").await["num_dead"], 0);
@@ -80,26 +114,58 @@ async fn a_message_given_back_comes_again_and_a_dead_one_is_redriven() {
 #[tokio::test]
 async fn a_window_that_ends_gives_the_message_to_another_and_the_late_ack_is_stale() {
     let (_, server, _) = with_customers(1).await;
-    server.patch("/v1/http-consumers/c", json!({"ack_wait_ms": 200})).await.expect(200);
+    server
+        .patch("/v1/http-consumers/c", json!({"ack_wait_ms": 200}))
+        .await
+        .expect(200);
     let first = take(&server, json!({})).await;
     let second = take(&server, json!({"wait_for": "30s"})).await;
     assert_eq!(second[0]["attempts"], 2);
-    let late = server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&first)})).await;
-    assert_eq!((late.header("headrace-settled"), late.header("headrace-stale")), (Some("0"), Some("1")));
+    let late = server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": tokens(&first)}),
+        )
+        .await;
+    assert_eq!(
+        (
+            late.header("headrace-settled"),
+            late.header("headrace-stale")
+        ),
+        (Some("0"), Some("1"))
+    );
 }
 
 #[tokio::test]
 async fn a_long_poll_answers_when_something_changes() {
     let (stripe, server, _) = with_customers(3).await;
     let messages = take(&server, json!({"batch_size": 10})).await;
-    server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&messages)})).await.expect(204);
+    server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": tokens(&messages)}),
+        )
+        .await
+        .expect(204);
     let id = text(&messages[0]["record"]["upstream_id"]);
     let poll = take(&server, json!({"wait_for": "50s"}));
     let change = async {
         stripe
-            .update(headrace_sandbox::stripe::Collection::Customer, &id, &json!({"name": "Paul Atreides"}))
+            .update(
+                headrace_sandbox::stripe::Collection::Customer,
+                &id,
+                json!({"name": "Paul Atreides"}),
+            )
             .unwrap();
-        server.post(&format!("/v1/syncs/{}/collections/stripe:customer/check", sync_id(&server).await), json!({})).await
+        server
+            .post(
+                &format!(
+                    "/v1/syncs/{}/collections/stripe:customer/check",
+                    sync_id(&server).await
+                ),
+                json!({}),
+            )
+            .await
     };
     let (changed, _) = tokio::join!(poll, change);
     assert_eq!(changed[0]["record"]["data"]["name"], "Paul Atreides");
@@ -115,13 +181,34 @@ async fn an_update_is_withheld_while_a_worker_has_the_record() {
     let (stripe, server, sync) = with_customers(1).await;
     let first = take(&server, json!({})).await;
     let id = text(&first[0]["record"]["upstream_id"]);
-    stripe.update(headrace_sandbox::stripe::Collection::Customer, &id, &json!({"name": "Chani"})).unwrap();
-    server.post(&format!("/v1/syncs/{sync}/collections/stripe:customer/check"), json!({})).await.expect(202);
+    stripe
+        .update(
+            headrace_sandbox::stripe::Collection::Customer,
+            &id,
+            json!({"name": "Chani"}),
+        )
+        .unwrap();
+    server
+        .post(
+            &format!("/v1/syncs/{sync}/collections/stripe:customer/check"),
+            json!({}),
+        )
+        .await
+        .expect(202);
     server
         .until(|| async { server.get("/v1/http-consumers/c").await["num_pending"] == 1 })
         .await;
-    assert!(take(&server, json!({})).await.is_empty(), "two versions of a record are never out together");
-    server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&first)})).await.expect(204);
+    assert!(
+        take(&server, json!({})).await.is_empty(),
+        "two versions of a record are never out together"
+    );
+    server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": tokens(&first)}),
+        )
+        .await
+        .expect(204);
     let second = take(&server, json!({})).await;
     assert_eq!(second[0]["record"]["data"]["name"], "Chani");
     assert_eq!(second[0]["attempts"], 1);
@@ -131,10 +218,24 @@ async fn an_update_is_withheld_while_a_worker_has_the_record() {
 async fn deletes_arrive_with_the_last_known_data() {
     let (stripe, server, sync) = with_customers(2).await;
     let messages = take(&server, json!({"batch_size": 10})).await;
-    server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&messages)})).await.expect(204);
+    server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": tokens(&messages)}),
+        )
+        .await
+        .expect(204);
     let id = text(&messages[0]["record"]["upstream_id"]);
-    stripe.delete(headrace_sandbox::stripe::Collection::Customer, &id).unwrap();
-    server.post(&format!("/v1/syncs/{sync}/collections/stripe:customer/check"), json!({})).await.expect(202);
+    stripe
+        .delete(headrace_sandbox::stripe::Collection::Customer, &id)
+        .unwrap();
+    server
+        .post(
+            &format!("/v1/syncs/{sync}/collections/stripe:customer/check"),
+            json!({}),
+        )
+        .await
+        .expect(202);
     let gone = take(&server, json!({"wait_for": "50s"})).await;
     assert_eq!(gone[0]["record"]["deleted"], true);
     assert_eq!(text(&gone[0]["record"]["data"]["id"]), id);
@@ -143,24 +244,48 @@ async fn deletes_arrive_with_the_last_known_data() {
 #[tokio::test]
 async fn filters_and_policies_choose_what_is_given() {
     let (_, server, _) = with_customers(5).await;
-    let none = json!({"stream_id": "dev", "slug": "none", "filters": {"collection_id": "stripe:invoice"}});
-    assert_eq!(server.post("/v1/http-consumers", none).await.expect(201)["num_pending"], 0);
+    let none =
+        json!({"stream_id": "dev", "slug": "none", "filters": {"collection_id": "stripe:invoice"}});
+    assert_eq!(
+        server.post("/v1/http-consumers", none).await.expect(201)["num_pending"],
+        0
+    );
     let last = json!({"stream_id": "dev", "slug": "last", "deliver_policy": "last"});
-    assert_eq!(server.post("/v1/http-consumers", last).await.expect(201)["num_pending"], 1);
+    assert_eq!(
+        server.post("/v1/http-consumers", last).await.expect(201)["num_pending"],
+        1
+    );
     let new = json!({"stream_id": "dev", "slug": "new", "deliver_policy": "new"});
-    assert_eq!(server.post("/v1/http-consumers", new).await.expect(201)["num_pending"], 0);
+    assert_eq!(
+        server.post("/v1/http-consumers", new).await.expect(201)["num_pending"],
+        0
+    );
     let from = json!({"stream_id": "dev", "slug": "from", "deliver_policy": {"from_idx": 4}});
-    assert_eq!(server.post("/v1/http-consumers", from).await.expect(201)["num_pending"], 2);
+    assert_eq!(
+        server.post("/v1/http-consumers", from).await.expect(201)["num_pending"],
+        2
+    );
     let hour = json!({"stream_id": "dev", "slug": "hour", "deliver_policy": "1h"});
-    assert_eq!(server.post("/v1/http-consumers", hour).await.expect(201)["num_pending"], 5);
+    assert_eq!(
+        server.post("/v1/http-consumers", hour).await.expect(201)["num_pending"],
+        5
+    );
 }
 
 #[tokio::test]
 async fn a_reset_starts_anew_and_makes_old_tokens_stale() {
     let (_, server, _) = with_customers(3).await;
     let before = take(&server, json!({"batch_size": 3})).await;
-    server.post("/v1/http-consumers/c/reset", json!({"from_idx": 1})).await.expect(200);
-    let late = server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": tokens(&before)})).await;
+    server
+        .post("/v1/http-consumers/c/reset", json!({"from_idx": 1}))
+        .await
+        .expect(200);
+    let late = server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": tokens(&before)}),
+        )
+        .await;
     assert_eq!(late.header("headrace-stale"), Some("3"));
     assert_eq!(take(&server, json!({"batch_size": 3})).await.len(), 3);
 }
@@ -169,30 +294,48 @@ async fn a_reset_starts_anew_and_makes_old_tokens_stale() {
 async fn peeking_changes_nothing() {
     let (_, server, _) = with_customers(3).await;
     for _ in 0..2 {
-        let seen = server.get("/v1/http-consumers/c/messages?state=available").await;
+        let seen = server
+            .get("/v1/http-consumers/c/messages?state=available")
+            .await;
         assert_eq!(seen["data"].as_array().unwrap().len(), 3);
     }
     take(&server, json!({})).await;
-    let out = server.get("/v1/http-consumers/c/messages?state=delivered").await;
+    let out = server
+        .get("/v1/http-consumers/c/messages?state=delivered")
+        .await;
     assert_eq!(out["data"][0]["attempts"], 1);
 }
 
 #[tokio::test]
 async fn a_paused_consumer_gives_nothing() {
     let (_, server, _) = with_customers(1).await;
-    server.post("/v1/http-consumers/c/pause", json!({})).await.expect(200);
+    server
+        .post("/v1/http-consumers/c/pause", json!({}))
+        .await
+        .expect(200);
     assert!(take(&server, json!({})).await.is_empty());
-    server.post("/v1/http-consumers/c/resume", json!({})).await.expect(200);
+    server
+        .post("/v1/http-consumers/c/resume", json!({}))
+        .await
+        .expect(200);
     assert_eq!(take(&server, json!({})).await.len(), 1);
 }
 
 #[tokio::test]
 async fn next_by_get_and_the_envelope() {
     let (_, server, _) = with_customers(2).await;
-    let answer = server.send(Method::GET, "/v1/http-consumers/c/next?batch_size=1&info=true").await;
+    let answer = server
+        .send(
+            Method::GET,
+            "/v1/http-consumers/c/next?batch_size=1&info=true",
+        )
+        .await;
     let body = answer.expect(200);
     assert_eq!(body["data"].as_array().unwrap().len(), 1);
-    assert_eq!(body["info"], json!({"num_pending": 1, "num_ack_pending": 1}));
+    assert_eq!(
+        body["info"],
+        json!({"num_pending": 1, "num_ack_pending": 1})
+    );
     assert_eq!(answer.header("headrace-num-pending"), Some("1"));
 }
 
@@ -206,8 +349,14 @@ async fn settling_many_ways_in_one_call() {
         "extend": [tokens[2]],
         "reject": [{"token": tokens[3], "error": "never"}],
     });
-    let settled = server.post("/v1/http-consumers/c/settle", settle).await.expect(200);
+    let settled = server
+        .post("/v1/http-consumers/c/settle", settle)
+        .await
+        .expect(200);
     assert_eq!(settled, json!({"settled": 4, "stale": 0}));
     let consumer = server.get("/v1/http-consumers/c").await;
-    assert_eq!((&consumer["num_ack_pending"], &consumer["num_dead"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&consumer["num_ack_pending"], &consumer["num_dead"]),
+        (&json!(2), &json!(1))
+    );
 }

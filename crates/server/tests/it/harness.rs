@@ -39,12 +39,22 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let data = scratch.path().join("data");
-        Self { data, scratch: Some(scratch), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            data,
+            scratch: Some(scratch),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     pub(crate) fn on(data: &Path) -> Self {
         let data = data.to_owned();
-        Self { data, scratch: None, arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            data,
+            scratch: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 
     pub(crate) fn stripe(mut self, base: &str) -> Self {
@@ -60,9 +70,14 @@ impl Setup {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headrace"));
-        command.env_clear().env("HEADRACE_ADMIN_TOKEN", ADMIN).env("RUST_LOG", "debug");
+        command
+            .env_clear()
+            .env("HEADRACE_ADMIN_TOKEN", ADMIN)
+            .env("RUST_LOG", "debug");
         command.envs(self.environment.iter().cloned());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(&self.data);
         command.args(&self.arguments);
         command
     }
@@ -75,16 +90,38 @@ impl Setup {
     pub(crate) fn try_start(self) -> Result<Server, String> {
         let log = self.data.with_extension("log");
         std::fs::create_dir_all(log.parent().unwrap()).unwrap();
-        let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let mut child = self.command().stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        let mut child = self
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let Some(url) = line.trim().strip_prefix("Headrace serves on ").map(str::to_owned) else {
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let Some(url) = line
+            .trim()
+            .strip_prefix("Headrace serves on ")
+            .map(str::to_owned)
+        else {
             child.wait().unwrap();
             return Err(std::fs::read_to_string(&log).unwrap());
         };
         let client = reqwest::Client::new();
-        Ok(Server { child, url, data: self.data, log, _scratch: self.scratch, client })
+        Ok(Server {
+            child,
+            url,
+            data: self.data,
+            log,
+            _scratch: self.scratch,
+            client,
+        })
     }
 }
 
@@ -146,13 +183,21 @@ impl Server {
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
         self.child.wait().unwrap()
     }
 
     /// A stream with a sync of these collections of the sandbox account: the sync's id.
     pub(crate) async fn sync_stripe(&self, collections: &[&str]) -> String {
-        self.post("/v1/streams", json!({"slug": "dev"})).await.expect(201);
+        self.post("/v1/streams", json!({"slug": "dev"}))
+            .await
+            .expect(201);
         let credential = json!({"properties": {"kind": "stripe_key", "secret": KEY}});
         let credential = self.post("/v1/credentials", credential).await.expect(201);
         let sync = json!({
@@ -177,13 +222,20 @@ impl Server {
     pub(crate) async fn until<F: Future<Output = bool>>(&self, mut holds: impl FnMut() -> F) {
         let give_up = tokio::time::Instant::now() + PATIENCE;
         while !holds().await {
-            assert!(tokio::time::Instant::now() < give_up, "it never came:\n{}", tail(&self.logs()));
+            assert!(
+                tokio::time::Instant::now() < give_up,
+                "it never came:\n{}",
+                tail(&self.logs())
+            );
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
 
     /// Every record of the stream, by (collection, upstream id).
-    pub(crate) async fn records(&self, stream: &str) -> std::collections::BTreeMap<(String, String), Value> {
+    pub(crate) async fn records(
+        &self,
+        stream: &str,
+    ) -> std::collections::BTreeMap<(String, String), Value> {
         let mut found = std::collections::BTreeMap::new();
         let mut cursor = String::new();
         loop {
@@ -195,7 +247,10 @@ impl Server {
             }
             for record in records {
                 let key = (text(&record["collection_id"]), text(&record["upstream_id"]));
-                assert!(found.insert(key, record.clone()).is_none(), "a record stands once: {record}");
+                assert!(
+                    found.insert(key, record.clone()).is_none(),
+                    "a record stands once: {record}"
+                );
             }
             cursor = format!("&after_cursor={}", text(&page["cursor"]));
         }
@@ -222,7 +277,11 @@ impl Answer {
     #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
-        if self.text.is_empty() { Value::Null } else { serde_json::from_str(&self.text).unwrap() }
+        if self.text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&self.text).unwrap()
+        }
     }
 
     /// The error's fields that are wrong, if it is a 422.
@@ -231,7 +290,12 @@ impl Answer {
         let body = self.expect(422);
         assert_eq!(body["code"], "invalid");
         assert!(!text(&body["summary"]).is_empty());
-        body["validation_errors"].as_object().unwrap().keys().cloned().collect()
+        body["validation_errors"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -242,20 +306,32 @@ impl Answer {
 pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
+    Answer {
+        status,
+        headers,
+        text: response.text().await.unwrap(),
+    }
 }
 
 /// A JSON string's text.
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
 }
 
 /// A sandbox account, served.
 pub(crate) async fn sandbox() -> (Stripe, String) {
-    let stripe = Stripe::new(StripeOptions { key: KEY.to_owned(), ..StripeOptions::default() });
+    let stripe = Stripe::new(StripeOptions {
+        key: KEY.to_owned(),
+        ..StripeOptions::default()
+    });
     let local = ([127, 0, 0, 1], 0).into();
-    let (address, _) = headrace_sandbox::serve(stripe.router(), local).await.unwrap();
+    let (address, _) = headrace_sandbox::serve(stripe.router(), local)
+        .await
+        .unwrap();
     (stripe, format!("http://{address}/v1"))
 }
 

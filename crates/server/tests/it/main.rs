@@ -1,5 +1,11 @@
 //! The server from outside: a real process, real stores, the public API.
 
+mod bad_input;
+mod cli;
 mod consuming;
+mod getting_started;
 mod harness;
+mod idempotency;
+mod openapi;
+mod security;
 mod streams;

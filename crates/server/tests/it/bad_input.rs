@@ -1,0 +1,398 @@
+//! Bad input gets a clear error of the documented form, or a correct result; never a 500, never a
+//! lost record.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Server, Setup, answer, sandbox, text};
+
+async fn raw(server: &Server, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+    answer(
+        server
+            .request(Method::POST, path)
+            .header("content-type", kind)
+            .body(body),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_what_they_should_be() {
+    let server = Server::start();
+    let json = "application/json";
+    for broken in [
+        "{",
+        "[1,",
+        "nonsense",
+        "{\"slug\": }",
+        "\"\\ud800\"x",
+        "{}{}",
+    ] {
+        let refused = raw(&server, "/v1/streams", json, broken).await.expect(400);
+        assert_eq!(refused["code"], "malformed", "{broken}");
+    }
+    assert_eq!(
+        raw(&server, "/v1/streams", json, vec![b'"', 0xff, b'"'])
+            .await
+            .expect(400)["code"],
+        "malformed"
+    );
+    let deep = "[".repeat(100_000);
+    assert_eq!(
+        raw(&server, "/v1/streams", json, deep).await.expect(400)["code"],
+        "malformed"
+    );
+    let deep = format!(
+        "{{\"slug\":\"s\",\"x\":{}1{}}}",
+        "[".repeat(1_000),
+        "]".repeat(1_000)
+    );
+    assert!(
+        [400, 422].contains(
+            &raw(&server, "/v1/streams", json, deep)
+                .await
+                .status
+                .as_u16()
+        )
+    );
+    let form = raw(
+        &server,
+        "/v1/streams",
+        "application/x-www-form-urlencoded",
+        "slug=dev",
+    )
+    .await;
+    assert_eq!(form.expect(415)["code"], "unsupported_media_type");
+    let large = format!("{{\"slug\":\"{}\"}}", "x".repeat(5 << 20));
+    assert_eq!(
+        raw(&server, "/v1/streams", json, large).await.expect(413)["code"],
+        "too_large"
+    );
+    raw(
+        &server,
+        "/v1/streams",
+        "application/json; charset=utf-8",
+        r#"{"slug":"ok"}"#,
+    )
+    .await
+    .expect(201);
+}
+
+#[tokio::test]
+async fn fields_that_are_unknown_missing_or_of_the_wrong_type_are_named() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    let cases = [
+        ("/v1/streams", json!({"slug": "a", "colour": 1}), "colour"),
+        ("/v1/streams", json!({}), "slug"),
+        ("/v1/streams", json!({"slug": 5}), "slug"),
+        ("/v1/streams", json!({"slug": null}), "slug"),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "ack_wait_ms": "soon"}),
+            "ack_wait_ms",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "ack_wait_ms": -1}),
+            "ack_wait_ms",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "ack_wait_ms": 1}),
+            "ack_wait_ms",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "max_ack_pending": 0}),
+            "max_ack_pending",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "max_ack_pending": 20_001}),
+            "max_ack_pending",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "max_deliver": 0}),
+            "max_deliver",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"colour": "*"}}),
+            "filters.colour",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": "soon"}),
+            "deliver_policy",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "metadata": []}),
+            "metadata",
+        ),
+        (
+            "/v1/api-tokens",
+            json!({"name": "t", "scopes": ["everything"]}),
+            "scopes[0]",
+        ),
+        (
+            "/v1/api-tokens",
+            json!({"name": "t", "scopes": []}),
+            "scopes",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "nonsense"}}),
+            "kind",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"secret": "sk"}}),
+            "properties.kind",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "stripe_key"}}),
+            "properties.secret",
+        ),
+        (
+            "/v1/syncs",
+            json!({"provider": "stripe", "name": "x", "collection_ids": []}),
+            "credential_id",
+        ),
+    ];
+    for (path, body, field) in cases {
+        let refused = server.post(path, body.clone()).await;
+        assert_eq!(
+            refused.invalid_fields(),
+            [field],
+            "{path} {body}: {}",
+            refused.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn queries_and_paths_that_make_no_sense() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    for (path, field) in [
+        ("/v1/records?limit=0", "limit"),
+        ("/v1/records?limit=1001", "limit"),
+        ("/v1/records?limit=many", "limit"),
+        ("/v1/records?order=up", "order"),
+        ("/v1/records?after_cursor=x", "after_cursor"),
+        ("/v1/records?colour=red", "colour"),
+        ("/v1/streams?cursor=x", "cursor"),
+        ("/v1/syncs?metadata=x", "metadata"),
+        ("/v1/syncs?health.status=fine", "health.status"),
+    ] {
+        let refused = server.send(Method::GET, path).await;
+        assert_eq!(
+            refused.invalid_fields(),
+            [field],
+            "{path}: {}",
+            refused.text
+        );
+    }
+    let nobody = "018f2b5e-7c6b-7a3e-9d1f-0a2b3c4d5e6f";
+    for path in [
+        format!("/v1/streams/{nobody}"),
+        "/v1/streams/nobody".to_owned(),
+        "/v1/streams/a%2Fb".to_owned(),
+        "/v1/streams/%ff".to_owned(),
+        format!("/v1/credentials/{nobody}"),
+        "/v1/credentials/x".to_owned(),
+        format!("/v1/syncs/{nobody}"),
+        format!("/v1/records/{nobody}"),
+        "/v1/records/x".to_owned(),
+        format!("/v1/http-consumers/{nobody}"),
+        "/v1/providers/nobody".to_owned(),
+    ] {
+        assert_eq!(
+            server.send(Method::GET, &path).await.expect(404)["code"],
+            "not_found",
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn batch_sizes_waits_and_tokens_that_are_none() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    for (body, field) in [
+        (json!({"batch_size": 0}), "batch_size"),
+        (json!({"batch_size": 1_000_000}), "batch_size"),
+        (json!({"batch_size": -1}), "batch_size"),
+        (json!({"wait_for": "soon"}), "wait_for"),
+        (json!({"wait_for": 300_001}), "wait_for"),
+    ] {
+        let refused = server.post("/v1/http-consumers/c/next", body.clone()).await;
+        assert_eq!(refused.invalid_fields(), [field], "{body}");
+    }
+    for bad in ["", "NjA1", "<ack_token>", "é"] {
+        let refused = server
+            .post("/v1/http-consumers/c/ack", json!({"ack_tokens": [bad]}))
+            .await;
+        assert_eq!(refused.invalid_fields(), ["ack_tokens[0]"], "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_token_in_a_call_settles_nothing_of_it() {
+    let (stripe, base) = sandbox().await;
+    stripe.seed(headrace_sandbox::stripe::Collection::Customer, 1);
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    server.backfilled(&sync).await;
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let taken = server
+        .post("/v1/http-consumers/c/next", json!({}))
+        .await
+        .expect(200);
+    let good = text(&taken[0]["ack_token"]);
+    let mixed = server
+        .post(
+            "/v1/http-consumers/c/ack",
+            json!({"ack_tokens": [good, "bad"]}),
+        )
+        .await;
+    assert_eq!(mixed.invalid_fields(), ["ack_tokens[1]"]);
+    assert_eq!(
+        server.get("/v1/http-consumers/c").await["num_ack_pending"],
+        1
+    );
+    // A well-formed token of another consumer is counted, never an error.
+    server
+        .post("/v1/http-consumers", json!({"slug": "d"}))
+        .await
+        .expect(201);
+    let foreign = server
+        .post("/v1/http-consumers/d/ack", json!({"ack_tokens": [good]}))
+        .await;
+    foreign.expect(204);
+    assert_eq!(foreign.header("headrace-stale"), Some("1"));
+}
+
+#[tokio::test]
+async fn odd_records_arrive_as_the_provider_wrote_them() {
+    let (_, base) = sandbox().await;
+    let odd = OddAccount::serve(&base).await;
+    let server = Setup::new().stripe(&odd.base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    server.backfilled(&sync).await;
+    let records = answer(server.request(Method::GET, "/v1/records?limit=10")).await;
+    assert_eq!(records.status.as_u16(), 200);
+    for token in [
+        r#""big":12345678901234567890123"#,
+        r#""precise":0.1000000000000000055511151231257827"#,
+        r#""exponent":1E400"#,
+        r#""escaped":"\u00e9\/""#,
+        r#""twice":1,"twice":2"#,
+    ] {
+        assert!(
+            records.text.contains(token),
+            "the provider's tokens: {token}"
+        );
+    }
+    let body: Value =
+        serde_json::from_str(&server.get("/v1/records?limit=10").await.to_string()).unwrap();
+    let ids: Vec<String> = body["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| text(&r["upstream_id"]))
+        .collect();
+    for id in ["cus_numbers", "cus_deep", "cus_large", "cus_utf8"] {
+        assert!(
+            ids.iter().any(|found| found == id),
+            "{id} is there: {ids:?}"
+        );
+    }
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let taken = answer(
+        server
+            .request(Method::POST, "/v1/http-consumers/c/next")
+            .json(&json!({"batch_size": 100})),
+    )
+    .await;
+    assert_eq!(taken.status.as_u16(), 200);
+    assert!(
+        taken.text.contains(&"x".repeat(10 << 20)),
+        "a record of 10 MB is delivered whole"
+    );
+}
+
+/// An account whose customers are odd: everything else is the sandbox's.
+struct OddAccount {
+    base: String,
+}
+
+impl OddAccount {
+    async fn serve(sandbox: &str) -> Self {
+        use axum::body::Bytes;
+        use axum::http::header::CONTENT_TYPE;
+        use axum::routing::get;
+
+        let numbers = r#"{ "id": "cus_numbers", "object": "customer", "created": 1700000000,
+            "big": 12345678901234567890123, "precise": 0.1000000000000000055511151231257827,
+            "exponent": 1E400, "escaped": "\u00e9\/", "twice": 1, "twice": 2 }"#;
+        let (open, close) = ("[".repeat(5_000), "]".repeat(5_000));
+        let deep = format!(
+            r#"{{"id":"cus_deep","object":"customer","created":1700000001,"deep":{open}{close}}}"#
+        );
+        let large = format!(
+            r#"{{"id":"cus_large","object":"customer","created":1700000002,"name":"{}"}}"#,
+            "x".repeat(10 << 20)
+        );
+        let mut page =
+            format!(r#"{{"object":"list","has_more":false,"data":[{numbers},{deep},{large},"#)
+                .into_bytes();
+        page.extend_from_slice(b"{\"id\":\"cus_utf8\",\"object\":\"customer\",\"created\":1700000003,\"name\":\"\xff\xfe\"}]}");
+        let page = Bytes::from(page);
+        let origin = sandbox.to_owned();
+        let customers = get(move || async move { ([(CONTENT_TYPE, "application/json")], page) });
+        let rest = move |request: axum::extract::Request| {
+            let origin = origin.clone();
+            async move {
+                let path = request.uri().path_and_query().unwrap().to_string();
+                let url = format!("{origin}{}", path.strip_prefix("/v1").unwrap());
+                let mut forward = reqwest::Client::new().get(url);
+                if let Some(token) = request.headers().get("authorization") {
+                    forward = forward.header("authorization", token.clone());
+                }
+                let answer = forward.send().await.unwrap();
+                (answer.status(), answer.bytes().await.unwrap())
+            }
+        };
+        let router = axum::Router::new()
+            .route("/v1/customers", customers)
+            .fallback(rest);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}/v1", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { base }
+    }
+}

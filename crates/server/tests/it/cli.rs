@@ -1,0 +1,137 @@
+//! The command line and the life of a server process.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Server, Setup};
+
+fn headrace(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_headrace"))
+        .env_clear()
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_directory_is_refused_with_the_reason() {
+    let server = Server::start();
+    let refused = Setup::on(&server.data)
+        .try_start()
+        .err()
+        .expect("it does not start");
+    assert!(refused.contains("in use by another process"), "{refused}");
+    assert!(refused.contains(&server.pid().to_string()), "{refused}");
+    server.get("/v1/streams").await;
+}
+
+#[tokio::test]
+async fn sigterm_drains_and_exits_with_success() {
+    let mut server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let poll = server
+        .request(reqwest::Method::POST, "/v1/http-consumers/c/next")
+        .json(&json!({"wait_for": "60s"}));
+    let poll = tokio::spawn(poll.send());
+    server
+        .until(|| async {
+            server.logs().contains("/next")
+                || server.get("/v1/http-consumers/c").await["id"].is_string()
+        })
+        .await;
+    assert!(server.terminate().success());
+    // The poll was answered, or its connection ended: it does not hang.
+    drop(poll.await.unwrap());
+    assert!(server.has_ended());
+}
+
+#[test]
+fn offline_commands_make_organisations_and_tokens() {
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    let data = data.to_str().unwrap();
+    let made = headrace(&["org", "create", "choam", "--data-dir", data]);
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let listed = String::from_utf8(headrace(&["org", "list", "--data-dir", data]).stdout).unwrap();
+    assert!(
+        listed.contains("default") && listed.contains("choam"),
+        "{listed}"
+    );
+    let token = headrace(&[
+        "token",
+        "create",
+        "--scopes",
+        "read",
+        "--org",
+        "choam",
+        "--data-dir",
+        data,
+    ]);
+    assert!(String::from_utf8(token.stdout).unwrap().starts_with("hrt_"));
+    let wrong = headrace(&["token", "create", "--scopes", "all", "--data-dir", data]);
+    assert!(!wrong.status.success());
+    assert!(
+        String::from_utf8(wrong.stderr)
+            .unwrap()
+            .contains("no scope")
+    );
+}
+
+#[test]
+fn the_configuration_is_checked_whole() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("headrace.toml");
+    std::fs::write(&file, "listne = \"x\"").unwrap();
+    let refused = headrace(&["serve", "--config", file.to_str().unwrap()]);
+    assert!(!refused.status.success());
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("listne")
+    );
+    let printed = String::from_utf8(headrace(&["config"]).stdout).unwrap();
+    assert!(printed.contains("data_dir = \"./headrace-data\""));
+}
+
+#[test]
+fn a_provider_definition_is_checked() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../providers/stripe");
+    let checked = headrace(&["provider", "check", folder]);
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&checked.stderr)
+    );
+    assert!(
+        String::from_utf8(checked.stdout)
+            .unwrap()
+            .contains("GET /customers")
+    );
+    let scratch = tempfile::tempdir().unwrap();
+    let broken = scratch.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(
+        broken.join("provider.toml"),
+        "title = \"Broken\"\nbass = \"x\"\n",
+    )
+    .unwrap();
+    let refused = headrace(&["provider", "check", broken.to_str().unwrap()]);
+    assert!(!refused.status.success());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("provider.toml") && said.contains("bass"),
+        "{said}"
+    );
+}
