@@ -1,0 +1,11 @@
+//! The engine against real stores and imitated providers.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod sync;
+mod sync_changes;
+mod sync_failures;
+mod sync_harness;

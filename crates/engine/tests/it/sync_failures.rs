@@ -1,0 +1,218 @@
+//! What goes wrong at the provider: survived where it passes, told where somebody has to act.
+
+use bytes::Bytes;
+use headrace_engine::sync::Activity;
+use headrace_model::health::HealthStatus;
+use headrace_sandbox::stripe::{Collection, StripeOptions};
+use headrace_sandbox::{Fault, FaultKind};
+
+use crate::sync_harness::{Rig, collection};
+
+fn faults(path: &str, skip: u32, times: u32, kind: FaultKind) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        method: None,
+        skip,
+        times,
+        kind,
+    }
+}
+
+fn status_fault(code: u16, body: &str) -> FaultKind {
+    FaultKind::Status {
+        code,
+        headers: Vec::new(),
+        body: body.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn errors_that_pass_are_survived() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer", "product"]).await;
+    rig.settings.page_size = Some(10);
+    rig.stripe.seed(Collection::Customer, 100);
+    let limited =
+        r#"{"error":{"type":"invalid_request_error","code":"rate_limit","message":"slow down"}}"#;
+    for (skip, kind) in [
+        (0, status_fault(429, limited)),
+        (1, status_fault(500, "{}")),
+        (0, FaultKind::ResetConnection),
+        (1, FaultKind::LoseAnswer),
+        (1, FaultKind::TruncateBody),
+        (0, status_fault(503, "<html>")),
+        (
+            2,
+            FaultKind::RawBody(Bytes::from_static(b"{\"object\":\"list\",\"data\":[")),
+        ),
+    ] {
+        rig.stripe.faults().push(faults("/v1/", skip, 3, kind));
+    }
+    rig.start().await;
+    rig.until_read().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.until("health", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    assert_eq!(rig.stripe.faults().pending(), 0);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_with_a_lower_limit_than_ours_is_read_all_the_same() {
+    let options = StripeOptions {
+        rate: Some(20),
+        ..StripeOptions::default()
+    };
+    let mut rig = Rig::new(options, &["customer"]).await;
+    rig.settings.page_size = Some(2);
+    rig.stripe.seed(Collection::Customer, 80);
+    rig.start().await;
+    rig.until_read().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_told_and_a_new_one_goes_on() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 5);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    rig.stripe.set_key("sk_test_another");
+    let status = rig
+        .until("the key is refused", |status| {
+            status.health.status == HealthStatus::Error
+        })
+        .await;
+    let note = status.health.notes.join(" ");
+    assert!(note.contains("reauthorise"), "{note}");
+    assert!(!note.contains("sk_test_sandbox"), "{note}");
+    assert_eq!(collection(&status, "customer").status, Activity::Failed);
+    rig.put_credential("sk_test_another").await;
+    supervisor.changed(rig.sync);
+    rig.until("it goes on", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_collection_does_not_stop_the_others() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer", "product", "charge"]).await;
+    rig.stripe.seed_all(30);
+    let forbidden =
+        r#"{"error":{"type":"invalid_request_error","message":"This key may not read charges."}}"#;
+    rig.stripe.faults().push(faults(
+        "/v1/charges",
+        0,
+        10_000,
+        status_fault(403, forbidden),
+    ));
+    rig.stripe.faults().push(faults(
+        "/v1/products",
+        0,
+        10_000,
+        status_fault(404, "not found"),
+    ));
+    rig.start().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    let status = rig
+        .until("both are told", |status| {
+            ["product", "charge"]
+                .iter()
+                .all(|name| collection(status, name).status == Activity::Failed)
+                && collection(status, "customer").status == Activity::Live
+        })
+        .await;
+    let charges = collection(&status, "charge").error.clone().unwrap();
+    assert!(
+        charges.contains("This key may not read charges."),
+        "{charges}"
+    );
+    assert!(
+        collection(&status, "product")
+            .error
+            .clone()
+            .unwrap()
+            .contains("404")
+    );
+    assert_eq!(status.health.status, HealthStatus::Error);
+    assert_eq!(status.initial_backfill_completed_at, None);
+    rig.stripe.faults().clear();
+    rig.until_read().await;
+    rig.until("health", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_provider_without_events_is_read_and_the_lack_is_told() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 5);
+    rig.stripe.faults().push(faults(
+        "/v1/events",
+        0,
+        10_000,
+        status_fault(404, "not found"),
+    ));
+    rig.start().await;
+    rig.until_read().await;
+    let status = rig
+        .until("the lack is told", |status| {
+            status.health.status == HealthStatus::Error
+        })
+        .await;
+    let error = collection(&status, "customer").error.clone().unwrap();
+    assert!(
+        error.starts_with("Changes cannot be looked for."),
+        "{error}"
+    );
+    assert_eq!(rig.rows().await.len(), 5);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_without_an_id_stops_its_collection_at_that_page() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 5);
+    let page = br#"{"object":"list","has_more":false,"data":[{"object":"customer"}]}"#;
+    let raw = FaultKind::RawBody(Bytes::from_static(page));
+    rig.stripe
+        .faults()
+        .push(faults("/v1/customers", 0, 10_000, raw));
+    rig.start().await;
+    let status = rig
+        .until("it is told", |status| {
+            collection(status, "customer").error.is_some()
+        })
+        .await;
+    let error = collection(&status, "customer").error.clone().unwrap();
+    assert!(error.contains("item 0"), "{error}");
+    assert_eq!(rig.rows().await.len(), 0);
+    rig.stripe.faults().clear();
+    rig.until_read().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn broken_text_is_repaired_and_told() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    let page = b"{\"object\":\"list\",\"has_more\":false,\"data\":[{\"object\":\"customer\",\"id\":\"cus_1\",\"created\":1700000000,\"name\":\"\xff\"}]}";
+    let raw = FaultKind::RawBody(Bytes::from_static(page));
+    rig.stripe.faults().push(faults("/v1/customers", 0, 1, raw));
+    rig.start().await;
+    let status = rig.until_read().await;
+    let customers = collection(&status, "customer");
+    assert!(
+        customers.notes.iter().any(|note| note.contains("U+FFFD")),
+        "{:?}",
+        customers.notes
+    );
+    assert_eq!(rig.rows().await.len(), 1);
+    rig.stop().await;
+}
