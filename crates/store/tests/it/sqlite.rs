@@ -7,7 +7,7 @@ use headrace_store::{Store, StoreError};
 use crate::conformance::{Backend, conformance};
 
 /// A data directory that lives as long as the test.
-struct Sqlite(tempfile::TempDir);
+pub(crate) struct Sqlite(tempfile::TempDir);
 
 impl Backend for Sqlite {
     fn new() -> Self {
@@ -25,7 +25,7 @@ impl Sqlite {
     }
 }
 
-conformance!(super::Sqlite);
+conformance!(crate::sqlite::Sqlite);
 
 #[tokio::test]
 async fn a_directory_belongs_to_one_store_at_a_time() {
