@@ -24,6 +24,8 @@ mod steps;
 mod store;
 mod streams;
 mod syncing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
