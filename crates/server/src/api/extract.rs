@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::error::{ApiError, Code};
 
 /// The largest body the API takes, in bytes. A call with 20,000 ack tokens has 0.8 MB.
-pub const MAX_BODY_BYTES: usize = 4 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// A JSON body. An empty one is `{}`. Unknown fields are refused by the types themselves.
 #[derive(Clone, Copy, Debug)]
-pub struct Body<T>(pub T);
+pub(crate) struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
@@ -69,7 +69,8 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     if first
         .is_some_and(|first| matches!(first, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
     {
-        serde_json::from_slice::<&serde_json::value::RawValue>(bytes).map_err(|error| malformed(&error))?;
+        serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
+            .map_err(|error| malformed(&error))?;
         return Err(ApiError::invalid("body", "must be a JSON object"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -94,7 +95,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 
 /// Query parameters, read as strictly as bodies.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<T>(pub T);
+pub(crate) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
@@ -111,7 +112,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// An id in a path. What is no id addresses nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct IdPath(pub Uuid);
+pub(crate) struct IdPath(pub Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdPath {
     type Rejection = ApiError;
@@ -131,7 +132,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
 
 /// An id or slug in a path.
 #[derive(Clone, Debug)]
-pub struct NamePath(pub String);
+pub(crate) struct NamePath(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     type Rejection = ApiError;

@@ -8,7 +8,7 @@ mod collections;
 mod consumers;
 mod credentials;
 mod dead_letters;
-pub mod error;
+pub(crate) mod error;
 mod extract;
 mod health;
 mod idempotency;
@@ -39,7 +39,7 @@ pub(crate) use openapi::Errors;
 
 /// What handlers share.
 #[derive(Clone)]
-pub struct App {
+pub(crate) struct App {
     /// The use cases.
     pub engine: Arc<Engine>,
     /// The metrics.
@@ -71,7 +71,7 @@ fn guarded() -> OpenApiRouter<App> {
 }
 
 /// The whole API as a service.
-pub fn router(app: App) -> Router {
+pub(crate) fn router(app: App) -> Router {
     let (guarded, _) = guarded().split_for_parts();
     let (open, _) = open().split_for_parts();
     // Unknown paths under /v1 are guarded too: without a token nobody learns what exists.
