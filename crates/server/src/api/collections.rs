@@ -14,7 +14,7 @@ use super::auth::{CanAdmin, CanRead, unbound};
 use super::error::{ApiError, Code};
 use super::extract::{IdPath, NamePath};
 use super::list::List;
-use super::syncs::RateLimitDoc;
+use super::sync_docs::RateLimitDoc;
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {

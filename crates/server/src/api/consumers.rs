@@ -1,26 +1,21 @@
 //! `/v1/http-consumers` (the collection path also as `/v1/consumers`).
 
-use std::collections::BTreeSet;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use headrace_engine::{ConsumerView, Stored};
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata};
-use headrace_model::filter::Filter;
-use headrace_model::time::parse_span;
 use headrace_model::{StreamId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::auth::{CanAdmin, CanRead, reaches_consumer};
+use super::consumer_docs::{ConsumerOut, FiltersIn, PolicyIn, out};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
-use super::list::{List, OneOrMany, Part, contains, metadata_filter};
+use super::list::{List, Part, contains, metadata_filter};
 use super::messages::reach;
 use super::{App, Errors};
 
@@ -95,257 +90,6 @@ struct ConsumerPatch {
     /// The user's own.
     #[schema(value_type = Object)]
     metadata: Option<Metadata>,
-}
-
-/// Where a consumer starts.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum PolicyIn {
-    /// `all`, `new`, `last`, or a span such as `1h`.
-    Word(String),
-    /// At an index or a time.
-    At(PolicyAt),
-}
-
-/// Where a consumer starts, exactly.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PolicyAt {
-    /// The first index to deliver.
-    from_idx: Option<u64>,
-    /// Deliver what was committed at or after this time.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    from_time: Option<Timestamp>,
-}
-
-/// Conditions on records; all must hold. Each is a value, a list, or `"*"`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct FiltersIn {
-    /// Providers.
-    provider: Option<OneOrMany>,
-    /// Syncs by id.
-    #[serde(alias = "resource_id")]
-    sync_id: Option<OneOrMany>,
-    /// Collections, such as `stripe:customer`.
-    collection_id: Option<OneOrMany>,
-    /// Syncs by external id.
-    external_id: Option<OneOrMany>,
-    /// Only deleted records, or only others.
-    deleted: Option<Deleted>,
-}
-
-/// `true`, `false`, or `"*"` for both.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum Deleted {
-    /// Only deleted records, or only others.
-    Is(bool),
-    /// `"*"`.
-    Any(String),
-}
-
-/// A consumer.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ConsumerOut {
-    /// Its id.
-    id: Uuid,
-    /// Its kind: `http`.
-    kind: &'static str,
-    /// Its organisation.
-    org_id: Uuid,
-    /// The stream it reads.
-    stream_id: Uuid,
-    /// A name for people.
-    name: Option<String>,
-    /// An address besides the id.
-    slug: Option<String>,
-    /// Where it started.
-    #[schema(value_type = Object)]
-    deliver_policy: serde_json::Value,
-    /// How long a worker has for a message, in milliseconds.
-    ack_wait_ms: u64,
-    /// Deliveries of a version in all; -1 for no maximum.
-    max_deliver: i64,
-    /// Messages outstanding at once.
-    max_ack_pending: u32,
-    /// Long polls at once.
-    max_waiting: u32,
-    /// What it is given.
-    #[schema(value_type = Object)]
-    filters: serde_json::Value,
-    /// The user's own.
-    #[schema(value_type = Object)]
-    metadata: Metadata,
-    /// `active` or `paused`.
-    status: &'static str,
-    /// Versions that wait for their first delivery.
-    num_pending: u64,
-    /// Delivered at least once and not settled.
-    num_ack_pending: u64,
-    /// Dead letters.
-    num_dead: u64,
-    /// Where it stands in the stream.
-    stats: ConsumerStats,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// When it was changed last.
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-/// Where a consumer stands in its stream.
-#[derive(Debug, Serialize, ToSchema)]
-struct ConsumerStats {
-    /// The last index it has moved past.
-    position: u64,
-    /// The stream's newest index.
-    last_idx: u64,
-}
-
-fn out(view: ConsumerView) -> ConsumerOut {
-    let ConsumerView {
-        consumer,
-        counts,
-        position,
-        last_idx,
-    } = view;
-    let Stored {
-        id,
-        org,
-        revision: _,
-        created_at,
-        updated_at,
-        value,
-    } = consumer;
-    ConsumerOut {
-        id,
-        kind: "http",
-        org_id: org.0,
-        stream_id: value.stream_id.0,
-        name: value.name,
-        slug: value.slug,
-        deliver_policy: policy_out(value.deliver_policy),
-        ack_wait_ms: value.ack_wait_ms,
-        max_deliver: value.max_deliver,
-        max_ack_pending: value.max_ack_pending,
-        max_waiting: value.max_waiting,
-        filters: filters_out(&value.filters),
-        metadata: value.metadata,
-        status: if value.paused { "paused" } else { "active" },
-        num_pending: counts.pending,
-        num_ack_pending: counts.ack_pending,
-        num_dead: counts.dead,
-        stats: ConsumerStats { position, last_idx },
-        created_at,
-        updated_at,
-    }
-}
-
-fn policy_out(policy: DeliverPolicy) -> serde_json::Value {
-    match policy {
-        DeliverPolicy::All => "all".into(),
-        DeliverPolicy::New => "new".into(),
-        DeliverPolicy::Last => "last".into(),
-        DeliverPolicy::Window(millis) => match millis {
-            m if m % 3_600_000 == 0 => format!("{}h", m / 3_600_000).into(),
-            m if m % 60_000 == 0 => format!("{}m", m / 60_000).into(),
-            m if m % 1_000 == 0 => format!("{}s", m / 1_000).into(),
-            m => format!("{m}ms").into(),
-        },
-        DeliverPolicy::FromIdx(idx) => serde_json::json!({ "from_idx": idx }),
-        DeliverPolicy::FromTime(time) => serde_json::json!({ "from_time": time }),
-    }
-}
-
-impl PolicyIn {
-    pub(super) fn read(self) -> Result<DeliverPolicy, ApiError> {
-        let wrong = || {
-            let reason =
-                r#"must be all, new, last, a span such as 1h, {"from_idx": n} or {"from_time": t}"#;
-            ApiError::invalid("deliver_policy", reason)
-        };
-        match self {
-            Self::Word(word) => match word.as_str() {
-                "all" => Ok(DeliverPolicy::All),
-                "new" => Ok(DeliverPolicy::New),
-                "last" => Ok(DeliverPolicy::Last),
-                span => {
-                    let millis = parse_span(span).ok_or_else(wrong)?.as_millis();
-                    Ok(DeliverPolicy::Window(
-                        u64::try_from(millis).map_err(|_| wrong())?,
-                    ))
-                }
-            },
-            Self::At(PolicyAt {
-                from_idx: Some(idx),
-                from_time: None,
-            }) => Ok(DeliverPolicy::FromIdx(idx)),
-            Self::At(PolicyAt {
-                from_idx: None,
-                from_time: Some(time),
-            }) => Ok(DeliverPolicy::FromTime(time)),
-            Self::At(_) => Err(wrong()),
-        }
-    }
-}
-
-fn filters_out(filter: &Filter) -> serde_json::Value {
-    let mut out = serde_json::to_value(filter).unwrap_or_default();
-    if let Some(members) = out.as_object_mut() {
-        members.retain(|_, value| !value.is_null());
-    }
-    out
-}
-
-impl FiltersIn {
-    fn read(self) -> Result<Filter, ApiError> {
-        let Self {
-            provider,
-            sync_id,
-            collection_id,
-            external_id,
-            deleted,
-        } = self;
-        let deleted = match deleted {
-            None => None,
-            Some(Deleted::Is(deleted)) => Some(deleted),
-            Some(Deleted::Any(any)) if any == "*" => None,
-            Some(Deleted::Any(_)) => {
-                return Err(ApiError::invalid(
-                    "filters.deleted",
-                    r#"must be true, false or "*""#,
-                ));
-            }
-        };
-        let sync_id = set(sync_id);
-        for id in sync_id.iter().flatten() {
-            if headrace_model::SyncId::parse(id).is_none() {
-                return Err(ApiError::invalid(
-                    "filters.sync_id",
-                    format!("has {id:?}, which is no sync's id"),
-                ));
-            }
-        }
-        let (provider, collection_id, external_id) =
-            (set(provider), set(collection_id), set(external_id));
-        Ok(Filter {
-            provider,
-            sync_id,
-            collection_id,
-            external_id,
-            deleted,
-        })
-    }
-}
-
-fn set(values: Option<OneOrMany>) -> Option<BTreeSet<String>> {
-    let values: BTreeSet<String> = match values? {
-        OneOrMany::One(value) => BTreeSet::from([value]),
-        OneOrMany::Many(values) => values.into_iter().collect(),
-    };
-    (!values.contains("*")).then_some(values)
 }
 
 fn ack_wait(millis: Option<u64>, seconds: Option<u64>) -> Result<Option<u64>, ApiError> {

@@ -131,8 +131,8 @@ struct CredentialChange {
     properties: Option<Map<String, Value>>,
     /// The budget of the account; `null` for the provider's default.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
-    #[schema(value_type = Option<super::syncs::RateLimitDoc>)]
-    rate_limit: Option<Option<super::syncs::RateLimitDoc>>,
+    #[schema(value_type = Option<super::sync_docs::RateLimitDoc>)]
+    rate_limit: Option<Option<super::sync_docs::RateLimitDoc>>,
 }
 
 /// A credential.
@@ -156,12 +156,12 @@ pub(super) struct CredentialOut {
     /// Its fields; secrets are masked.
     properties: BTreeMap<String, String>,
     /// The budget of the account, where it is not the provider's default.
-    rate_limit: Option<super::syncs::RateLimitDoc>,
+    rate_limit: Option<super::sync_docs::RateLimitDoc>,
     /// The user's own.
     #[schema(value_type = Object)]
     metadata: Metadata,
     /// What the last check found.
-    #[schema(value_type = super::syncs::HealthDoc)]
+    #[schema(value_type = super::sync_docs::HealthDoc)]
     health: Health,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -274,7 +274,7 @@ async fn list_credentials(
     let metadata = metadata_filter(metadata.as_deref())?;
     let health = health_status
         .as_deref()
-        .map(super::syncs::read_status)
+        .map(super::sync_docs::read_status)
         .transpose()?;
     let mut credentials = app.engine.credentials(caller.org).await?;
     credentials.retain(|credential| {

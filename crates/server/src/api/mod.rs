@@ -5,6 +5,7 @@
 
 mod auth;
 mod collections;
+mod consumer_docs;
 mod consumers;
 mod credentials;
 mod dead_letters;
@@ -20,7 +21,10 @@ mod orgs;
 mod patch;
 mod record_json;
 mod records;
+mod settling;
 mod streams;
+mod sync_collections;
+mod sync_docs;
 mod syncs;
 mod tokens;
 
@@ -58,11 +62,13 @@ fn guarded() -> OpenApiRouter<App> {
         .merge(credentials::routes())
         .merge(collections::routes())
         .merge(syncs::routes())
+        .merge(sync_collections::routes())
         .merge(live::routes())
         .merge(records::routes())
         .merge(consumers::routes())
         .merge(consumers::plural_routes())
         .merge(messages::routes())
+        .merge(settling::routes())
         .merge(dead_letters::routes())
         .merge(tokens::routes())
         .merge(orgs::routes())

@@ -1,25 +1,23 @@
 //! `/v1/syncs`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use headrace_engine::{
-    Caller, CollectionStatus, Error, Problems, Reread, Stored, SyncPatch, SyncView, check_limit,
-};
-use headrace_model::config::{self, Frequency, Metadata, RateLimit};
-use headrace_model::health::{Health, HealthStatus};
-use headrace_model::{CredentialId, StreamId, Timestamp};
-use serde::{Deserialize, Serialize};
+use headrace_engine::{Caller, Error, Problems, SyncPatch};
+use headrace_model::config::{self, Frequency, Metadata};
+use headrace_model::{CredentialId, StreamId};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::auth::{CanAdmin, CanRead, reaches_stream, unbound};
+use super::auth::{CanAdmin, CanRead, reaches_stream};
 use super::credentials::CredentialIn;
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
 use super::list::{List, Part, contains, metadata_filter};
+use super::sync_docs::{RateLimitDoc, SyncOut, out, read_status};
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -28,109 +26,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(get_sync, update_sync, delete_sync))
         .routes(routes!(enable_sync))
         .routes(routes!(disable_sync))
-        .routes(routes!(pause_collection))
-        .routes(routes!(resume_collection))
-        .routes(routes!(backfill_collection))
-        .routes(routes!(check_collection))
-}
-
-/// How many requests may be made.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = RateLimit)]
-pub(super) struct RateLimitDoc {
-    /// Requests per interval.
-    allowed_requests: u32,
-    /// The interval, in seconds.
-    interval: f64,
-    /// Requests under way at once; 0: no cap.
-    #[serde(default)]
-    max_concurrent_requests: u32,
-}
-
-impl RateLimitDoc {
-    pub(super) fn read(self, field: &str) -> Result<RateLimit, ApiError> {
-        let Self {
-            allowed_requests,
-            interval,
-            max_concurrent_requests,
-        } = self;
-        let limit = RateLimit {
-            allowed_requests,
-            interval,
-            max_concurrent_requests,
-        };
-        let mut problems = Problems::default();
-        check_limit(field, &limit, &mut problems);
-        problems.check()?;
-        Ok(limit)
-    }
-}
-
-impl From<RateLimit> for RateLimitDoc {
-    fn from(limit: RateLimit) -> Self {
-        let RateLimit {
-            allowed_requests,
-            interval,
-            max_concurrent_requests,
-        } = limit;
-        Self {
-            allowed_requests,
-            interval,
-            max_concurrent_requests,
-        }
-    }
-}
-
-/// Health, in plain words.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Health)]
-pub(super) struct HealthDoc {
-    /// `healthy`, `initializing`, `warning` or `error`.
-    status: String,
-    /// Why, and what to do.
-    notes: Vec<String>,
-    /// When it was found.
-    #[schema(value_type = String, format = DateTime)]
-    time: Timestamp,
-    /// The sync; only with a sync's health.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sync_id: Option<Uuid>,
-}
-
-impl HealthDoc {
-    fn of(health: Health, sync: Uuid) -> Self {
-        let Health {
-            status,
-            notes,
-            time,
-        } = health;
-        let status = match status {
-            HealthStatus::Healthy => "healthy",
-            HealthStatus::Initializing => "initializing",
-            HealthStatus::Warning => "warning",
-            HealthStatus::Error => "error",
-        };
-        Self {
-            status: status.to_owned(),
-            notes,
-            time,
-            sync_id: Some(sync),
-        }
-    }
-}
-
-pub(super) fn read_status(text: &str) -> Result<HealthStatus, ApiError> {
-    match text {
-        "healthy" => Ok(HealthStatus::Healthy),
-        "initializing" => Ok(HealthStatus::Initializing),
-        "warning" => Ok(HealthStatus::Warning),
-        "error" => Ok(HealthStatus::Error),
-        _ => Err(ApiError::invalid(
-            "health.status",
-            "must be healthy, initializing, warning or error",
-        )),
-    }
 }
 
 /// A new sync.
@@ -197,154 +92,6 @@ struct SyncChange {
     stream_id: Option<serde_json::Value>,
     /// Fixed: refused.
     credential_id: Option<serde_json::Value>,
-}
-
-/// A sync.
-#[derive(Debug, Serialize, ToSchema)]
-struct SyncOut {
-    /// Its id.
-    id: Uuid,
-    /// Its organisation.
-    org_id: Uuid,
-    /// The provider.
-    provider: String,
-    /// A name for people.
-    name: String,
-    /// An address besides the id.
-    slug: Option<String>,
-    /// The stream it fills.
-    stream_id: Uuid,
-    /// The credential it reads with.
-    credential_id: Uuid,
-    /// The collections it reads.
-    collection_ids: Vec<String>,
-    /// Its share of the credential's budget.
-    rate_limit: Option<RateLimitDoc>,
-    /// The age it admits.
-    max_age_days: Option<u32>,
-    /// `continuous` or a span.
-    sync_frequency: String,
-    /// Your name for whose account it is.
-    external_id: Option<String>,
-    /// Your own.
-    #[schema(value_type = Object)]
-    metadata: Metadata,
-    /// `active` or `disabled`.
-    status: &'static str,
-    /// How it is doing.
-    health: HealthDoc,
-    /// When all collections had been read once.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    initial_backfill_completed_at: Option<Timestamp>,
-    /// Its collections.
-    collections: Vec<CollectionDoc>,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// When it was changed last.
-    #[schema(value_type = String, format = DateTime)]
-    updated_at: Timestamp,
-}
-
-/// A collection of a sync.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SyncCollection)]
-struct CollectionDoc {
-    /// Its id.
-    id: String,
-    /// `waiting`, `backfilling`, `live`, `paused`, `retrying`, `failed` or `disabled`.
-    #[schema(value_type = String)]
-    status: headrace_engine::Activity,
-    /// Records in the stream, deleted ones included.
-    records: u64,
-    /// Its reading from beginning to end.
-    backfill: BackfillDoc,
-    /// When changes were last looked for.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    last_checked_at: Option<Timestamp>,
-    /// How long the newest change took from the provider to the stream, in milliseconds.
-    lag_ms: Option<u64>,
-    /// What is wrong.
-    error: Option<String>,
-    /// What should be known besides.
-    notes: Vec<String>,
-}
-
-/// A reading of a collection from beginning to end.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Backfill)]
-struct BackfillDoc {
-    /// When it began.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    started_at: Option<Timestamp>,
-    /// When it was complete.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    completed_at: Option<Timestamp>,
-    /// Records read.
-    records: u64,
-    /// Records there are, where the provider tells.
-    estimated_total: Option<u64>,
-    /// Where it is.
-    cursor: Option<String>,
-}
-
-fn out(view: SyncView) -> SyncOut {
-    let SyncView {
-        sync,
-        status,
-        records,
-    } = view;
-    let Stored {
-        id,
-        org,
-        revision: _,
-        created_at,
-        updated_at,
-        value,
-    } = sync;
-    let count = |collection: &str| {
-        records
-            .iter()
-            .find(|(id, _)| id == collection)
-            .map_or(0, |(_, count)| *count)
-    };
-    let collection = |one: CollectionStatus| CollectionDoc {
-        records: count(&one.id),
-        id: one.id,
-        status: one.status,
-        backfill: BackfillDoc {
-            started_at: one.backfill.started_at,
-            completed_at: one.backfill.completed_at,
-            records: one.backfill.records,
-            estimated_total: one.backfill.estimated_total,
-            cursor: one.backfill.cursor,
-        },
-        last_checked_at: one.last_checked_at,
-        lag_ms: one.lag_ms,
-        error: one.error,
-        notes: one.notes,
-    };
-    SyncOut {
-        id,
-        org_id: org.0,
-        provider: value.provider,
-        name: value.name,
-        slug: value.slug,
-        stream_id: value.stream_id.0,
-        credential_id: value.credential_id.0,
-        collection_ids: value.collection_ids,
-        rate_limit: value.rate_limit.map(Into::into),
-        max_age_days: value.max_age_days,
-        sync_frequency: value.sync_frequency.to_string(),
-        external_id: value.external_id,
-        metadata: value.metadata,
-        status: if value.enabled { "active" } else { "disabled" },
-        health: HealthDoc::of(status.health, id),
-        initial_backfill_completed_at: status.initial_backfill_completed_at,
-        collections: status.collections.into_iter().map(collection).collect(),
-        created_at,
-        updated_at,
-    }
 }
 
 fn frequency(text: Option<&str>) -> Result<Option<Frequency>, ApiError> {
@@ -648,113 +395,4 @@ async fn disable_sync(
         ..SyncPatch::default()
     };
     Ok(Json(out(app.engine.patch_sync(sync, patch, false).await?)))
-}
-
-type OfCollection = Result<Path<(String, String)>, axum::extract::rejection::PathRejection>;
-
-async fn of_collection(
-    app: &App,
-    caller: &Caller,
-    path: OfCollection,
-) -> Result<(Stored<config::Sync>, String), ApiError> {
-    unbound(caller)?;
-    let Path((sync, collection)) =
-        path.map_err(|_| ApiError::new(Code::NotFound, "there is nothing at this path"))?;
-    Ok((app.engine.sync(caller.org, &sync).await?, collection))
-}
-
-/// Lets one collection stand still.
-#[utoipa::path(post, path = "/v1/syncs/{sync}/collections/{collection}/pause", tag = "syncs",
-    params(("sync" = String, Path, description = "id or slug"), ("collection" = String, Path)),
-    responses((status = 200, body = SyncOut), Errors))]
-async fn pause_collection(
-    CanAdmin(caller): CanAdmin,
-    State(app): State<App>,
-    path: OfCollection,
-) -> Result<Json<SyncOut>, ApiError> {
-    let (sync, collection) = of_collection(&app, &caller, path).await?;
-    Ok(Json(out(app
-        .engine
-        .pause_collection(sync, &collection, true)
-        .await?)))
-}
-
-/// Lets a paused collection go on.
-#[utoipa::path(post, path = "/v1/syncs/{sync}/collections/{collection}/resume", tag = "syncs",
-    params(("sync" = String, Path, description = "id or slug"), ("collection" = String, Path)),
-    responses((status = 200, body = SyncOut), Errors))]
-async fn resume_collection(
-    CanAdmin(caller): CanAdmin,
-    State(app): State<App>,
-    path: OfCollection,
-) -> Result<Json<SyncOut>, ApiError> {
-    let (sync, collection) = of_collection(&app, &caller, path).await?;
-    Ok(Json(out(app
-        .engine
-        .pause_collection(sync, &collection, false)
-        .await?)))
-}
-
-/// What to read again: everything unless given.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct BackfillIn {
-    /// What was created since then.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
-    /// These records.
-    upstream_ids: Option<Vec<String>>,
-}
-
-/// Reads a collection again, without hiding what is there.
-#[utoipa::path(post, path = "/v1/syncs/{sync}/collections/{collection}/backfill", tag = "syncs",
-    request_body = BackfillIn,
-    params(("sync" = String, Path, description = "id or slug"), ("collection" = String, Path)),
-    responses((status = 202, body = SyncOut), Errors))]
-async fn backfill_collection(
-    CanAdmin(caller): CanAdmin,
-    State(app): State<App>,
-    path: OfCollection,
-    Body(BackfillIn {
-        since,
-        upstream_ids,
-    }): Body<BackfillIn>,
-) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
-    let (sync, collection) = of_collection(&app, &caller, path).await?;
-    let reread = match (since, upstream_ids) {
-        (None, None) => Reread::All,
-        (Some(since), None) => Reread::Since(since),
-        (None, Some(ids)) if (1..=1_000).contains(&ids.len()) => Reread::UpstreamIds(ids),
-        (None, Some(_)) => return Err(ApiError::invalid("upstream_ids", "must be 1 to 1000 ids")),
-        (Some(_), Some(_)) => {
-            return Err(ApiError::invalid(
-                "since",
-                "cannot be given beside upstream_ids",
-            ));
-        }
-    };
-    app.engine
-        .reread_collection(&sync, &collection, reread)
-        .await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(out(app.engine.sync_view(sync).await?)),
-    ))
-}
-
-/// Looks for changes of a collection now.
-#[utoipa::path(post, path = "/v1/syncs/{sync}/collections/{collection}/check", tag = "syncs",
-    params(("sync" = String, Path, description = "id or slug"), ("collection" = String, Path)),
-    responses((status = 202, body = SyncOut), Errors))]
-async fn check_collection(
-    CanAdmin(caller): CanAdmin,
-    State(app): State<App>,
-    path: OfCollection,
-) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
-    let (sync, collection) = of_collection(&app, &caller, path).await?;
-    app.engine.check_collection(&sync, &collection).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(out(app.engine.sync_view(sync).await?)),
-    ))
 }
