@@ -1,10 +1,10 @@
 //! What handlers take in: bodies and queries that are read strictly, and ids.
 
-use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -34,18 +34,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 /// Reads a JSON body's bytes: checks its type and its size.
 pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
     let kind = request.headers().get(CONTENT_TYPE).cloned();
-    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES)
-        .await
-        .map_err(|error| {
-            let text = headrace_engine::chain(&error);
-            match text.contains("length limit") {
-                true => ApiError::new(
-                    Code::TooLarge,
-                    "the body is larger than 4 MiB: send less at a time",
-                ),
-                false => ApiError::new(Code::Malformed, "the body ended before it was complete"),
-            }
-        })?;
+    let bytes = collect(request.into_body()).await?;
     let is_json = |kind: &str| {
         let kind = kind
             .split(';')
@@ -61,6 +50,32 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
         return Err(ApiError::new(Code::UnsupportedMediaType, summary));
     }
     Ok(bytes)
+}
+
+/// Reads a body up to [`MAX_BODY_BYTES`]. Of a larger one the rest is read and dropped, within reason:
+/// a caller that is still sending would not see the answer.
+pub(super) async fn collect(body: axum::body::Body) -> Result<Bytes, ApiError> {
+    const DROPPED: usize = 64 << 20;
+    let mut stream = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    let mut size = 0;
+    while let Some(chunk) = stream.next().await {
+        let broken = |_| ApiError::new(Code::Malformed, "the body ended before it was complete");
+        let chunk = chunk.map_err(broken)?;
+        size += chunk.len();
+        if size <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&chunk);
+        } else if size > DROPPED {
+            break;
+        }
+    }
+    match size <= MAX_BODY_BYTES {
+        true => Ok(bytes.freeze()),
+        false => Err(ApiError::new(
+            Code::TooLarge,
+            "the body is larger than 4 MiB: send less at a time",
+        )),
+    }
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::App;
 use super::error::{ApiError, Code};
-use super::extract::MAX_BODY_BYTES;
+use super::extract::collect;
 
 /// Put on an answer that shows a secret: its replay has that member masked.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +62,7 @@ async fn keyed(
         )
     })?;
     let (parts, body) = request.into_parts();
-    let too_large = |_| {
-        ApiError::new(
-            Code::TooLarge,
-            "the body is larger than 4 MiB: send less at a time",
-        )
-    };
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(too_large)?;
+    let body = collect(body).await?;
     // The token takes part: an answer must not reach a token that may do less.
     let mut hash = Sha256::new();
     hash.update(caller.token.as_bytes());
