@@ -1,18 +1,13 @@
-//! Dead letters, and the ends of consumers and logs.
-
-use std::sync::Arc;
+//! Dead letters: what was given up on, and delivering it again.
 
 use headrace_model::delivery::DeadLetter;
-use headrace_model::{ConsumerId, RecordId, StreamId, Timestamp};
+use headrace_model::{ConsumerId, RecordId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::error::Tx;
 use super::keys;
 use crate::{Result, Selection, StoreError};
-
-/// Records of a log that are cleared away in one transaction.
-const CLEARED_AT_ONCE: usize = 2_000;
 
 impl SqliteStore {
     /// Delivers dead records again.
@@ -71,55 +66,6 @@ impl SqliteStore {
             .submit("remove dead letters", 0, remove, after)
             .durable()
             .await
-    }
-
-    /// Removes a consumer.
-    pub(super) async fn remove_consumer(&self, consumer: ConsumerId) -> Result<()> {
-        let cell = self.consumers.get(consumer);
-        let consumers = Arc::clone(&self.consumers);
-        let remove = move |db: &Connection| remove_consumers(db, "id", consumer.0.as_bytes());
-        let after = move |removed: Option<&()>| {
-            if removed.is_some() {
-                cell.invalidate();
-                consumers.forget(&cell);
-            }
-        };
-        let removing = self.writer.submit("remove the consumer", 0, remove, after);
-        removing.durable().await
-    }
-
-    /// Removes a log. It is gone at once; its rows are cleared away piece by piece, so that other
-    /// writes go on meanwhile.
-    pub(super) async fn remove_log(&self, stream: StreamId) -> Result<()> {
-        let cell = self.streams.get(stream);
-        let remove = move |db: &Connection| detach(db, stream);
-        let after = move |removed: Option<&()>| {
-            if removed.is_some() {
-                cell.publish_drop();
-            }
-        };
-        let removing = self.writer.submit("remove the log", 0, remove, after);
-        removing.durable().await?;
-        self.clear_dropped();
-        Ok(())
-    }
-
-    /// Clears away what is left of dropped logs, in the background. Should it fail, the next start
-    /// goes on with it.
-    pub(super) fn clear_dropped(&self) {
-        let writer = Arc::downgrade(&self.writer);
-        tokio::spawn(async move {
-            while let Some(writer) = writer.upgrade() {
-                match writer.write("clear a dropped log away", clear_some).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(StoreError::Closed) => return,
-                    Err(error) => {
-                        tracing::warn!(%error, "could not clear a dropped log away");
-                        return;
-                    }
-                }
-            }
-        });
     }
 }
 
@@ -202,68 +148,4 @@ fn current(
             .is_none_or(|deleted| deleted == key.known.deleted)
     });
     Ok(key.map(|key| key.known.idx))
-}
-
-fn remove_consumers(db: &Connection, column: &str, value: &[u8; 16]) -> Tx<()> {
-    for table in ["outstanding", "dead_letter"] {
-        db.execute(
-            &format!(
-                "delete from {table} where consumer in (select no from consumer where {column} = ?)"
-            ),
-            [value],
-        )?;
-    }
-    db.execute(&format!("delete from consumer where {column} = ?"), [value])?;
-    Ok(())
-}
-
-/// Makes a log unknown, in a few rows.
-fn detach(db: &Connection, stream: StreamId) -> Tx<()> {
-    remove_consumers(db, "stream", stream.0.as_bytes())?;
-    let no: Option<i64> = db
-        .query_row(
-            "delete from stream where id = ? returning no",
-            [stream.0.as_bytes()],
-            |row| row.get(0),
-        )
-        .optional()?;
-    if let Some(no) = no {
-        db.execute("delete from lane where stream = ?", [no])?;
-        db.execute("insert into dropped_stream (no) values (?)", [no])?;
-    }
-    Ok(())
-}
-
-/// Clears some rows of a dropped log away. Answers whether there may be more.
-fn clear_some(db: &Connection) -> Tx<bool> {
-    let no: Option<i64> = db
-        .query_row("select no from dropped_stream limit 1", [], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    let Some(no) = no else {
-        return Ok(false);
-    };
-    let bounds = [
-        super::streams::row_id(no, 0),
-        super::streams::row_id(no + 1, 0) - 1,
-    ];
-    let mut query = db.prepare_cached(
-        "delete from log where id in (select id from log where id between ? and ? limit ?)
-         returning record, id",
-    )?;
-    let gone: Vec<([u8; 16], i64)> = query
-        .query_map(
-            params![bounds[0], bounds[1], CLEARED_AT_ONCE as i64],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?
-        .collect::<rusqlite::Result<_>>()?;
-    for (record, id) in &gone {
-        db.prepare_cached("delete from key where record = ? and id = ?")?
-            .execute(params![record, id])?;
-    }
-    if gone.is_empty() {
-        db.execute("delete from dropped_stream where no = ?", [no])?;
-    }
-    Ok(true)
 }

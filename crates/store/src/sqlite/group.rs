@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpoints;
 use super::error::{Fault, Tx, sql_error};
+use super::removal::Clearing;
 use super::writer::Job;
 use crate::{Breakpoint, breakpoint};
 
@@ -24,8 +25,13 @@ const GROUP_BYTES: usize = 4 << 20;
 type Jobs = VecDeque<Box<dyn Job>>;
 
 /// Runs jobs until no more can come.
-pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, mut checkpoints: Checkpoints) {
-    while let Ok(first) = queue.recv() {
+pub(super) fn run(
+    db: &Connection,
+    queue: &Receiver<Box<dyn Job>>,
+    mut checkpoints: Checkpoints,
+    clearing: &Clearing,
+) {
+    while let Some(first) = first_of_group(db, queue, clearing) {
         let mut group = collect(first, queue);
         while !group.is_empty() {
             commit(db, &mut group);
@@ -33,6 +39,22 @@ pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, mut checkpoin
         checkpoints.after_commit(db);
     }
     checkpoints.at_end(db);
+}
+
+/// The next job, or `None` when no more can come. While none is there, there is time to clear up.
+fn first_of_group(
+    db: &Connection,
+    queue: &Receiver<Box<dyn Job>>,
+    clearing: &Clearing,
+) -> Option<Box<dyn Job>> {
+    while clearing.is_pending() {
+        match queue.try_recv() {
+            Ok(job) => return Some(job),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => clearing.clear_some(db),
+        }
+    }
+    queue.recv().ok()
 }
 
 fn collect(first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> Jobs {

@@ -19,14 +19,17 @@ mod next;
 mod objects;
 mod pool;
 mod read;
+mod removal;
 mod rows;
 mod steps;
 mod store;
 mod streams;
 mod syncing;
+mod turn;
+mod writer;
+
 #[cfg(test)]
 mod tests;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +44,7 @@ use consumers::Consumers;
 use error::{FILE, Tx, backend};
 use lock::DirLock;
 use pool::Pool;
+use removal::Clearing;
 use streams::{StreamCell, Streams};
 use writer::Writer;
 
@@ -51,6 +55,7 @@ pub(crate) struct SqliteStore {
     readers: Arc<Pool>,
     streams: Arc<Streams>,
     consumers: Arc<Consumers>,
+    clearing: Clearing,
     closed: AtomicBool,
 }
 
@@ -59,12 +64,10 @@ impl SqliteStore {
     pub(crate) async fn open(directory: &Path) -> Result<Self> {
         let directory = directory.to_owned();
         let opening = tokio::task::spawn_blocking(move || Self::open_blocking(&directory));
-        let store = match opening.await {
-            Ok(store) => store?,
-            Err(panicked) => return Err(backend("open the store", panicked)),
-        };
-        store.clear_dropped();
-        Ok(store)
+        match opening.await {
+            Ok(store) => store,
+            Err(panicked) => Err(backend("open the store", panicked)),
+        }
     }
 
     fn open_blocking(directory: &Path) -> Result<Self> {
@@ -79,11 +82,14 @@ impl SqliteStore {
             Ok((db, checkpoints, streams))
         })()
         .map_err(|fault| fault.during("open the database"))?;
+        let clearing = Clearing::new();
+        let writer = Writer::start(db, lock, checkpoints, clearing.clone())?;
         Ok(Self {
-            writer: Arc::new(Writer::start(db, lock, checkpoints)?),
+            writer: Arc::new(writer),
             readers: Pool::new(file),
             streams: Arc::new(streams),
             consumers: Arc::default(),
+            clearing,
             closed: AtomicBool::new(false),
         })
     }

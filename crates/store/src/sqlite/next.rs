@@ -6,8 +6,9 @@ use headrace_model::ConsumerId;
 use headrace_model::delivery::Entry;
 
 use super::SqliteStore;
-use super::consumers::{Active, Turn};
+use super::consumers::Active;
 use super::rows::{Found, Room};
+use super::turn::Turn;
 use crate::{Breakpoint, Message, Next, Result, Row, breakpoint};
 
 impl SqliteStore {

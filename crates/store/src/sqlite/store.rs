@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::append::{self, Prepared};
-use super::consumers::counts;
 use super::error::backend;
+use super::turn::counts;
 use super::{SqliteStore, dead, idempotency, objects, read, rows, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,

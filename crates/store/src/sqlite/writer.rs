@@ -12,6 +12,7 @@ use super::checkpoint::Checkpoints;
 use super::error::{Tx, backend};
 use super::group;
 use super::lock::DirLock;
+use super::removal::Clearing;
 use crate::{Result, StoreError};
 
 /// The way to the writer thread.
@@ -33,12 +34,17 @@ impl<T> Pending<T> {
 
 impl Writer {
     /// Starts the thread. It keeps the directory's lock until it has ended.
-    pub(super) fn start(db: Connection, lock: DirLock, checkpoints: Checkpoints) -> Result<Self> {
+    pub(super) fn start(
+        db: Connection,
+        lock: DirLock,
+        checkpoints: Checkpoints,
+        clearing: Clearing,
+    ) -> Result<Self> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                group::run(&db, &queue, checkpoints);
+                group::run(&db, &queue, checkpoints, &clearing);
                 drop(db);
                 drop(lock);
             })

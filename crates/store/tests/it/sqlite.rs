@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headrace_store::{Store, StoreError};
 
+use crate::conformance::world::{STREAM, append, batch, log, put, seen, short};
 use crate::conformance::{Backend, conformance};
 
 /// A data directory that lives as long as the test.
@@ -113,4 +114,35 @@ async fn a_broken_file_is_named() {
     let error = sqlite.error().await;
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("headrace.db"), "{error}");
+}
+
+/// No row of a dropped log is left in the end, also when the store was closed in between.
+#[tokio::test]
+async fn a_dropped_log_is_cleared_away() {
+    const RECORDS: usize = 5_000;
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    let ids: Vec<String> = (0..RECORDS).map(|n| n.to_string()).collect();
+    append(&*store, 1, batch(ids.iter().map(|id| seen(id, 1, "1")))).await;
+    store.drop_log(STREAM).await.unwrap();
+    put(&*store, "0", 2, "kept").await;
+    store.close().await.unwrap();
+    let store = sqlite.open().await;
+    let left = || {
+        let db = rusqlite::Connection::open(sqlite.file()).unwrap();
+        let count = |table| -> i64 {
+            let sql = format!("select count(*) from {table}");
+            db.query_row(&sql, [], |row| row.get(0)).unwrap()
+        };
+        [count("log"), count("key"), count("dropped_stream")]
+    };
+    // The writer clears up whenever it has nothing else to do: after each of these.
+    for _ in 0..1_000 {
+        if left() == [1, 1, 0] {
+            break;
+        }
+        store.ready().await.unwrap();
+    }
+    assert_eq!(left(), [1, 1, 0]);
+    assert_eq!(short(&log(&*store).await), ["1:0=kept"]);
 }

@@ -18,7 +18,7 @@ use super::Backend;
 use super::world::*;
 
 const LANES: [&str; 3] = ["customer", "invoice", "price"];
-const CASES: u32 = 48;
+const CASES: u32 = 64;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -46,7 +46,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(batch, max_bytes)| Op::Next { batch, max_bytes }),
         5 => token.clone().prop_map(Op::Ack),
         3 => (token.clone(), 0..9_u64).prop_map(|(token, delay)| Op::Nack(token, delay)),
-        2 => token.prop_map(Op::Reject),
+        4 => token.prop_map(Op::Reject),
         3 => (1..25_u64).prop_map(Op::Advance),
         1 => (1..8_u8, proptest::option::of(any::<bool>()))
             .prop_map(|(lanes, deleted)| Op::Filter { lanes, deleted }),
