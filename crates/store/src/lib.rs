@@ -199,7 +199,8 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- idempotency
 
-    /// Claims an idempotency key, or tells what it was used for. Answers older than `forget` are gone.
+    /// Claims an idempotency key, or tells what it was used for. Answers older than `forget` are gone;
+    /// a claim whose process has ended without an answer is free again.
     async fn claim(
         &self,
         key: &AnswerKey,

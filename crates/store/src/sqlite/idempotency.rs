@@ -45,6 +45,12 @@ pub(super) fn claim(
     }
 }
 
+/// Gives keys free whose claimants ended without an answer: no other process has this database.
+pub(super) fn forget_unanswered(db: &Connection) -> Tx<()> {
+    db.execute("delete from idempotency where body is null", [])?;
+    Ok(())
+}
+
 /// Keeps the answer, or gives the key free.
 pub(super) fn answer(db: &Connection, key: &AnswerKey, answer: Option<&Answer>) -> Tx<()> {
     let org = key.org.0.as_bytes();
