@@ -252,11 +252,14 @@ impl Follower {
         let pause = member.pace.after_failure(next);
         member.blocked_until = Some(Instant::now() + pause);
         let words = failure.words(&member.watched.collection().title);
-        tracing::warn!(sync = %self.context.id, collection = %id, "{words}");
-        let trouble = Trouble::new(words, next);
-        self.context
+        let trouble = Trouble::new(words.clone(), next);
+        let is_news = self
+            .context
             .board
             .set(id, |live| live.feed_trouble = Some(trouble));
+        if is_news {
+            tracing::warn!(sync = %self.context.id, collection = %id, "{words}");
+        }
     }
 }
 
