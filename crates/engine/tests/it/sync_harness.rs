@@ -19,6 +19,7 @@ use headrace_sandbox::stripe::{Collection, Stripe, StripeOptions};
 use headrace_store::{Kind, Object, Range, Row, Selection, Store, Write};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 /// A condition that does not hold by then fails the test.
@@ -191,6 +192,19 @@ impl Rig {
 
     /// Starts syncing.
     pub(crate) async fn start(&mut self) -> Arc<Supervisor> {
+        let supervisor = Supervisor::start(self.parts()).await.unwrap();
+        self.supervisor = Some(Arc::clone(&supervisor));
+        supervisor
+    }
+
+    /// Starts syncing in a runtime of its own, which can be shot.
+    pub(crate) async fn start_in(&mut self, runtime: &Runtime) {
+        let parts = self.parts();
+        let starting = runtime.spawn(Supervisor::start(parts));
+        self.supervisor = Some(starting.await.unwrap().unwrap());
+    }
+
+    fn parts(&self) -> Parts {
         let base = format!("http://{}/v1", self.address);
         let bases = BTreeMap::from([("stripe".to_owned(), base)]);
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
@@ -203,7 +217,7 @@ impl Rig {
             backoff,
             ..OutboundSettings::default()
         };
-        let parts = Parts {
+        Parts {
             store: Arc::clone(&self.store),
             outbound: Arc::new(Outbound::new(Arc::clone(&clock), outbound).unwrap()),
             providers: Arc::new(Providers::load(None, &bases).unwrap()),
@@ -211,10 +225,7 @@ impl Rig {
             clock,
             node: Uuid::nil(),
             settings: self.settings,
-        };
-        let supervisor = Supervisor::start(parts).await.unwrap();
-        self.supervisor = Some(Arc::clone(&supervisor));
-        supervisor
+        }
     }
 
     /// Stops syncing.
