@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(crate) struct Rig {
     pub(crate) clock: TestClock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: SyncSettings,
+    /// Definitions that go before the built-in ones.
+    pub(crate) providers: Option<PathBuf>,
     pub(crate) sync: SyncId,
     pub(crate) stream: StreamId,
     keyring: Arc<Keyring>,
@@ -89,6 +92,7 @@ impl Rig {
                 ageing: Duration::from_millis(200),
                 ..SyncSettings::default()
             },
+            providers: None,
             sync: SyncId(id(4)),
             stream: StreamId(id(2)),
             keyring: Arc::new(keyring),
@@ -220,7 +224,7 @@ impl Rig {
         Parts {
             store: Arc::clone(&self.store),
             outbound: Arc::new(Outbound::new(Arc::clone(&clock), outbound).unwrap()),
-            providers: Arc::new(Providers::load(None, &bases).unwrap()),
+            providers: Arc::new(Providers::load(self.providers.as_deref(), &bases).unwrap()),
             keyring: Arc::clone(&self.keyring),
             clock,
             node: Uuid::nil(),
