@@ -80,7 +80,8 @@ impl Engine {
         let stream = self.stream(org, name).await?;
         let id = StreamId(stream.id);
         let (syncs, consumers) = self.users_of(org, id).await?;
-        if !cascade && !(syncs.is_empty() && consumers.is_empty()) {
+        let in_use = !syncs.is_empty() || !consumers.is_empty();
+        if in_use && !cascade {
             return Err(Error::Conflict(format!(
                 "the stream still has {} syncs and {} consumers: remove them first, or pass ?cascade=true",
                 syncs.len(),

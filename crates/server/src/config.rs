@@ -8,11 +8,11 @@ use clap::Args;
 use serde::Deserialize;
 
 /// The defaults, as users read them.
-pub const DEFAULTS: &str = include_str!("config.default.toml");
+pub(crate) const DEFAULTS: &str = include_str!("config.default.toml");
 
 /// What can be given on the command line or in the environment.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// A configuration file
     #[arg(long, env = "HEADRACE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -54,7 +54,7 @@ struct File {
 
 /// The configuration in force.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the embedded store keeps its data.
     pub data_dir: PathBuf,
     /// The address to serve on.
@@ -75,7 +75,7 @@ const BASE_URL_VARIABLE: &str = "HEADRACE_PROVIDER_BASE_URL_";
 
 impl Config {
     /// Puts the configuration together. `environment` is what may name base URLs.
-    pub fn load(
+    pub(crate) fn load(
         options: Options,
         environment: impl Iterator<Item = (String, String)>,
     ) -> anyhow::Result<Self> {

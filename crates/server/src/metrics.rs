@@ -4,22 +4,22 @@ use metrics::{Unit, counter, describe_counter};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 /// Messages handed to workers.
-pub const MESSAGES_DELIVERED: &str = "headrace_messages_delivered_total";
+pub(crate) const MESSAGES_DELIVERED: &str = "headrace_messages_delivered_total";
 /// Messages settled by workers.
-pub const MESSAGES_SETTLED: &str = "headrace_messages_settled_total";
+pub(crate) const MESSAGES_SETTLED: &str = "headrace_messages_settled_total";
 /// Requests answered, by status class.
-pub const REQUESTS: &str = "headrace_http_requests_total";
+pub(crate) const REQUESTS: &str = "headrace_http_requests_total";
 
 /// The recorder.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     recorder: std::sync::Arc<metrics_exporter_prometheus::PrometheusRecorder>,
     handle: PrometheusHandle,
 }
 
 impl Metrics {
     /// A recorder of its own: nothing is global.
-    pub fn new() -> Result<Self, BuildError> {
+    pub(crate) fn new() -> Result<Self, BuildError> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         let metrics = Self {
@@ -39,22 +39,22 @@ impl Metrics {
     }
 
     /// Counts messages handed to workers.
-    pub fn delivered(&self, count: usize) {
+    pub(crate) fn delivered(&self, count: usize) {
         self.record(|| counter!(MESSAGES_DELIVERED).increment(count as u64));
     }
 
     /// Counts messages settled.
-    pub fn settled(&self, count: u64) {
+    pub(crate) fn settled(&self, count: u64) {
         self.record(|| counter!(MESSAGES_SETTLED).increment(count));
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, status: u16) {
+    pub(crate) fn answered(&self, status: u16) {
         self.record(|| counter!(REQUESTS, "status" => status.to_string()).increment(1));
     }
 
     /// The text that Prometheus reads.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()
     }

@@ -23,18 +23,20 @@ const DRAIN: Duration = Duration::from_secs(20);
 const SHORTEST_ADMIN_TOKEN: usize = 16;
 
 /// A server that serves.
-pub struct Server {
+pub(crate) struct Server {
     /// Its use cases.
     pub engine: Arc<Engine>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// What others must reach it by.
+    pub url: String,
     stop: CancellationToken,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
     /// Opens the store and serves. `admin_token` is accepted besides the stored tokens.
-    pub async fn start(
+    pub(crate) async fn start(
         config: &Config,
         admin_token: Option<&str>,
         settings: SyncSettings,
@@ -88,16 +90,21 @@ impl Server {
                 .with_graceful_shutdown(stopped)
                 .await
         });
+        let url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{address}"));
         Ok(Self {
             engine,
             address,
+            url,
             stop,
             serving,
         })
     }
 
     /// Stops: no new connections, long polls end, pages in flight are stored, the store closes.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.engine.stop().await;
         match tokio::time::timeout(DRAIN, self.serving).await {
@@ -112,7 +119,7 @@ impl Server {
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-pub async fn asked_to_stop() -> anyhow::Result<()> {
+pub(crate) async fn asked_to_stop() -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;

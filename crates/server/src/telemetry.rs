@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `RUST_LOG` chooses what; unset, what an operator needs.
-pub fn start(json: bool) {
+pub(crate) fn start(json: bool) {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,headrace=info"));
     let logs = tracing_subscriber::fmt()

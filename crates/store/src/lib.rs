@@ -1,6 +1,6 @@
 //! Durability: what Headrace keeps, behind one trait.
 //!
-//! [`Store`] is the contract; [`open`] chooses the backend by URL. Nothing above this crate knows
+//! [`Store`] is the contract; [`open()`] chooses the backend by URL. Nothing above this crate knows
 //! which backend it has, and the store knows nothing of HTTP, acks or providers.
 
 mod breakpoint;

@@ -60,7 +60,7 @@ macro_rules! permission {
     ($(#[$doc:meta])* $name:ident, $scope:expr, $word:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
-        pub struct $name(pub Caller);
+        pub(crate) struct $name(pub(crate) Caller);
 
         impl<S: Send + Sync> FromRequestParts<S> for $name {
             type Rejection = ApiError;

@@ -147,7 +147,7 @@ enum Deleted {
 
 /// A consumer.
 #[derive(Debug, Serialize, ToSchema)]
-struct ConsumerOut {
+pub(super) struct ConsumerOut {
     /// Its id.
     id: Uuid,
     /// Its kind: `http`.

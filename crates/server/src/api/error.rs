@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 /// Every code an answer can carry. Codes are stable: programs match on them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub(crate) enum Code {
     /// The body or the query cannot be read at all.
     Malformed,
     /// No `Authorization` header.
@@ -73,7 +73,7 @@ impl Code {
 
 /// An answer that says no.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, ToSchema)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     /// One plain sentence: what is wrong and what to do.
     pub summary: String,
     /// A stable word for programs.
@@ -85,7 +85,7 @@ pub struct ApiError {
 
 impl ApiError {
     /// An error with this code.
-    pub fn new(code: Code, summary: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, summary: impl Into<String>) -> Self {
         Self {
             summary: summary.into(),
             code,
@@ -94,7 +94,7 @@ impl ApiError {
     }
 
     /// One field is wrong.
-    pub fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Error::invalid(field, reason).into()
     }
 }

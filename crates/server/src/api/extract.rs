@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::error::{ApiError, Code};
 
 /// The largest body the API takes, in bytes. A call with 20,000 ack tokens has 0.8 MB.
-pub const MAX_BODY_BYTES: usize = 4 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 4 << 20;
 
 /// A JSON body. An empty one is `{}`. Unknown fields are refused by the types themselves.
 #[derive(Clone, Copy, Debug)]
-pub struct Body<T>(pub T);
+pub(crate) struct Body<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
@@ -64,31 +64,38 @@ pub(super) async fn read_body(request: Request) -> Result<Bytes, ApiError> {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Serde would take an array for an object, member by member.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first
+        .is_some_and(|first| matches!(first, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
+    {
+        serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
+            .map_err(|error| malformed(&error))?;
+        return Err(ApiError::invalid("body", "must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         match inner.classify() {
             serde_json::error::Category::Data => refused(&path, &inner.to_string()),
-            _ => ApiError::new(
-                Code::Malformed,
-                format!("the body is not valid JSON: {inner}"),
-            ),
+            _ => malformed(&inner),
         }
     })?;
-    let end = json.end();
-    end.map_err(|error| {
-        ApiError::new(
-            Code::Malformed,
-            format!("the body is not valid JSON: {error}"),
-        )
-    })?;
+    json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::new(
+        Code::Malformed,
+        format!("the body is not valid JSON: {error}"),
+    )
 }
 
 /// Query parameters, read as strictly as bodies.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<T>(pub T);
+pub(crate) struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
@@ -105,7 +112,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
 /// An id in a path. What is no id addresses nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct IdPath(pub Uuid);
+pub(crate) struct IdPath(pub Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdPath {
     type Rejection = ApiError;
@@ -125,7 +132,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdPath {
 
 /// An id or slug in a path.
 #[derive(Clone, Debug)]
-pub struct NamePath(pub String);
+pub(crate) struct NamePath(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     type Rejection = ApiError;

@@ -22,7 +22,7 @@ use super::extract::MAX_BODY_BYTES;
 pub(super) struct MaskOnReplay(pub(super) &'static str);
 
 /// How a secret looks when it is not shown.
-pub const MASK: &str = "***********";
+pub(crate) const MASK: &str = "***********";
 
 const NAME: &str = "idempotency-key";
 /// The longest key, in characters.

@@ -9,7 +9,7 @@ use super::error::ApiError;
 
 /// A list, or a part of one.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct List<T> {
+pub(crate) struct List<T> {
     /// The objects, oldest first.
     pub data: Vec<T>,
     /// Pass it as `cursor` for what follows; absent at the end.
@@ -85,7 +85,7 @@ pub(super) fn contains(whole: &Metadata, part: &Metadata) -> bool {
 /// One value or several, as query strings and filters write them.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub enum OneOrMany {
+pub(crate) enum OneOrMany {
     /// One value; `"*"` for any.
     One(String),
     /// Any of these.

@@ -1,14 +1,14 @@
 //! The HTTP API: every route in one list, one file per resource.
 //!
 //! Handlers only read the request, call a use case and write the answer. Everything under `/v1` needs
-//! a token; what does not is [`OPEN`].
+//! a token. What does not is in [`open`], each with its own proof.
 
 mod auth;
 mod collections;
 mod consumers;
 mod credentials;
 mod dead_letters;
-pub mod error;
+pub(crate) mod error;
 mod extract;
 mod health;
 mod idempotency;
@@ -37,17 +37,18 @@ use crate::metrics::Metrics;
 use error::{ApiError, Code};
 pub(crate) use openapi::Errors;
 
-/// What carries no token: paths outside `/v1`, each with its own proof. `/health` and `/ready` tell
-/// nothing but whether the server works.
-pub const OPEN: [&str; 2] = ["/health", "/ready"];
-
 /// What handlers share.
 #[derive(Clone)]
-pub struct App {
+pub(crate) struct App {
     /// The use cases.
     pub engine: Arc<Engine>,
     /// The metrics.
     pub metrics: Metrics,
+}
+
+/// Every route that carries no token: they tell nothing but whether the server works.
+fn open() -> OpenApiRouter<App> {
+    health::open_routes()
 }
 
 /// Every route that needs a token.
@@ -70,9 +71,9 @@ fn guarded() -> OpenApiRouter<App> {
 }
 
 /// The whole API as a service.
-pub fn router(app: App) -> Router {
+pub(crate) fn router(app: App) -> Router {
     let (guarded, _) = guarded().split_for_parts();
-    let (open, _) = health::open_routes().split_for_parts();
+    let (open, _) = open().split_for_parts();
     // Unknown paths under /v1 are guarded too: without a token nobody learns what exists.
     let guarded = guarded
         .fallback(unknown_path)

@@ -79,7 +79,7 @@ impl Modify for Bearer {
 
 /// The whole document.
 fn document() -> OpenApi {
-    let routes = super::guarded().merge(super::health::open_routes());
+    let routes = super::guarded().merge(super::open());
     let mut document = Head::openapi();
     document.merge(routes.into_openapi());
     document

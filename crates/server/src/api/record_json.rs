@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// A record, as it is documented. Answers are written by [`RecordWriter`], in this order.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Record)]
-pub struct RecordDoc {
+pub(crate) struct RecordDoc {
     /// Made of the sync, the collection and the upstream id: the same after a rebuild or copy.
     id: Uuid,
     /// The sync that reads it.
@@ -52,7 +52,7 @@ pub struct RecordDoc {
 /// The sync beside a record.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RecordSync)]
-pub struct SyncDoc {
+pub(crate) struct SyncDoc {
     id: Uuid,
     external_id: Option<String>,
     #[schema(value_type = Object)]

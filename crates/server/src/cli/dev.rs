@@ -23,7 +23,7 @@ use crate::telemetry;
 
 /// How to try it.
 #[derive(Debug, Args)]
-pub struct DevOptions {
+pub(crate) struct DevOptions {
     /// Your Stripe key, for the real API instead of the sandbox
     #[arg(
         long,
@@ -52,7 +52,7 @@ pub struct DevOptions {
 const CHANGE_EVERY: Duration = Duration::from_millis(1_500);
 
 /// Shows it until it is asked to stop.
-pub async fn run(options: DevOptions) -> anyhow::Result<()> {
+pub(crate) async fn run(options: DevOptions) -> anyhow::Result<()> {
     telemetry::start(false);
     let scratch = match &options.data_dir {
         Some(_) => None,
@@ -223,7 +223,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
 }
 
 fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
-    let url = format!("http://{}", server.address);
+    let url = &server.url;
     let Shown {
         token, consumer, ..
     } = shown;

@@ -2,7 +2,7 @@
 
 mod dev;
 mod org;
-pub mod out;
+pub(crate) mod out;
 mod provider;
 mod serve;
 mod token;
@@ -14,7 +14,7 @@ use crate::config::Options;
 /// Streams API data into your app and database.
 #[derive(Debug, Parser)]
 #[command(name = "headrace", version, about)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -40,7 +40,7 @@ enum Command {
 
 impl Cli {
     /// Runs the command.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(options) => serve::run(options).await,
             Command::Dev(options) => dev::run(options).await,

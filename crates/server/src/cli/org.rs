@@ -8,7 +8,7 @@ use crate::config::Options;
 
 /// What to do with organisations.
 #[derive(Debug, Subcommand)]
-pub enum OrgCommand {
+pub(crate) enum OrgCommand {
     /// Make an organisation, and an admin token for it
     Create(CreateOrg),
     /// List the organisations
@@ -17,7 +17,7 @@ pub enum OrgCommand {
 
 /// A new organisation.
 #[derive(Debug, Args)]
-pub struct CreateOrg {
+pub(crate) struct CreateOrg {
     /// Its name
     name: String,
     #[command(flatten)]
@@ -25,7 +25,7 @@ pub struct CreateOrg {
 }
 
 /// Runs the command.
-pub async fn run(command: OrgCommand) -> anyhow::Result<()> {
+pub(crate) async fn run(command: OrgCommand) -> anyhow::Result<()> {
     match command {
         OrgCommand::Create(CreateOrg { name, options }) => {
             let offline = open(options).await?;

@@ -8,7 +8,7 @@ use crate::server::{Server, asked_to_stop};
 use crate::telemetry;
 
 /// Serves until it is asked to stop.
-pub async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::load(options, std::env::vars())?;
     telemetry::start(config.log_json);
     let admin_token = std::env::var("HEADRACE_ADMIN_TOKEN").ok();

@@ -19,14 +19,14 @@ use crate::config::{Config, Options};
 
 /// What to do with API tokens.
 #[derive(Debug, Subcommand)]
-pub enum TokenCommand {
+pub(crate) enum TokenCommand {
     /// Make an API token and print it
     Create(CreateToken),
 }
 
 /// A new token.
 #[derive(Debug, Args)]
-pub struct CreateToken {
+pub(crate) struct CreateToken {
     /// A name for people
     #[arg(long, default_value = "command line")]
     name: String,
@@ -41,7 +41,7 @@ pub struct CreateToken {
 }
 
 /// Runs the command.
-pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
+pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
     let TokenCommand::Create(CreateToken {
         name,
         scopes,
@@ -57,7 +57,7 @@ pub async fn run(command: TokenCommand) -> anyhow::Result<()> {
 }
 
 /// Reads scopes separated by commas.
-pub fn parse_scopes(text: &str) -> anyhow::Result<BTreeSet<Scope>> {
+pub(crate) fn parse_scopes(text: &str) -> anyhow::Result<BTreeSet<Scope>> {
     let read = |word: &str| match word.trim() {
         "admin" => Ok(Scope::Admin),
         "read" => Ok(Scope::Read),
@@ -70,13 +70,13 @@ pub fn parse_scopes(text: &str) -> anyhow::Result<BTreeSet<Scope>> {
 }
 
 /// The use cases on a data directory that no server has: no sync runs.
-pub struct Offline {
+pub(crate) struct Offline {
     /// The use cases.
     pub engine: Arc<Engine>,
 }
 
 /// Opens the data directory.
-pub async fn open(options: Options) -> anyhow::Result<Offline> {
+pub(crate) async fn open(options: Options) -> anyhow::Result<Offline> {
     let config = Config::load(options, std::env::vars())?;
     let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
     let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
@@ -118,7 +118,7 @@ impl Offline {
     }
 
     /// Makes an API token.
-    pub async fn create_token(
+    pub(crate) async fn create_token(
         &self,
         org: Uuid,
         name: &str,
@@ -134,7 +134,7 @@ impl Offline {
     }
 
     /// Closes the data directory.
-    pub async fn close(self) -> anyhow::Result<()> {
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
         self.engine.stop().await;
         Ok(self.engine.store().close().await?)
     }

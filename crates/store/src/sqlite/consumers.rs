@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headrace_model::delivery::{Consumer, Policy};
+use headrace_model::delivery::{Change, Consumer, Phase, Policy};
 use headrace_model::{ConsumerId, Timestamp};
 use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard, watch};
 
 use super::SqliteStore;
 use super::steps::{self, Step};
-use super::streams::StreamCell;
+use super::streams::{Log, StreamCell};
 use super::writer::Pending;
 use crate::{Counts, Result, Selection, StoreError};
 
@@ -60,19 +60,28 @@ pub(super) struct Active {
     loaded_at: u64,
 }
 
-/// Exclusive use of a consumer's state.
+/// Exclusive use of a consumer's state. Ends with [`SqliteStore::submit`] or
+/// [`SqliteStore::settled`]; a turn that is given up on, because reading failed or the caller has
+/// gone, takes what it changed in memory with it.
 pub(super) struct Turn {
     pub(super) cell: Arc<ConsumerCell>,
     pub(super) active: OwnedMappedMutexGuard<Option<Active>, Active>,
+    before: Before,
+    ended: bool,
 }
 
-/// What a waiter would look at.
-#[derive(PartialEq, Eq)]
-pub(super) struct Shape {
+/// What decides, after a step, whether those who wait should look again.
+struct Before {
     outstanding: usize,
-    position: u64,
-    generation: u32,
     deadline: Option<Timestamp>,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.cell.invalidate();
+        }
+    }
 }
 
 impl Consumers {
@@ -86,11 +95,14 @@ impl Consumers {
     }
 
     /// Forgets a consumer that does not exist.
-    pub(super) fn forget(&self, id: ConsumerId) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+    pub(super) fn forget(&self, cell: &Arc<ConsumerCell>) {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cells
+            .get(&cell.id)
+            .is_some_and(|known| Arc::ptr_eq(known, cell))
+        {
+            cells.remove(&cell.id);
+        }
     }
 }
 
@@ -125,6 +137,11 @@ impl ConsumerCell {
         }
     }
 
+    fn take_left(&self) -> Left {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *left, Left::These(Vec::new()))
+    }
+
     /// There are so many dead letters more.
     pub(super) fn add_dead(&self, change: i64) {
         self.dead.fetch_add(change, Ordering::SeqCst);
@@ -141,30 +158,25 @@ impl ConsumerCell {
 }
 
 impl Active {
-    /// What a waiter would look at, before a step.
-    pub(super) fn shape(&self) -> Shape {
-        Shape {
+    fn before(&self) -> Before {
+        Before {
             outstanding: self.machine.ack_pending(),
-            position: self.machine.position(),
-            generation: self.machine.generation(),
             deadline: self.machine.next_deadline(),
         }
     }
 
-    /// Whether those who wait should look again after a step.
-    fn wakes(&mut self, before: &Shape) -> bool {
-        let after = self.shape();
-        let earlier = match (before.deadline, after.deadline) {
+    /// Whether those who wait should look again after these changes.
+    fn wakes(&mut self, before: &Before, changes: &[Change]) -> bool {
+        let earlier = match (before.deadline, self.machine.next_deadline()) {
             (Some(before), Some(after)) => after < before,
             (None, after) => after.is_some(),
             (Some(_), None) => false,
         };
-        let room = self.starved && after.outstanding < before.outstanding;
+        let room = self.starved && self.machine.ack_pending() < before.outstanding;
         if room {
             self.starved = false;
         }
-        let restarted = after.generation != before.generation || after.position < before.position;
-        earlier || room || restarted || self.has_free()
+        earlier || room || changes.iter().any(makes_deliverable) || self.has_free()
     }
 
     /// Whether a held version could go out at once.
@@ -183,22 +195,29 @@ impl Active {
             .is_empty()
     }
 
-    fn catch_up(&mut self, left: &Mutex<Left>) {
-        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = std::mem::replace(&mut *left, Left::These(Vec::new()));
-        match left {
+    /// Takes note of what has left the log, as of the log that is passed.
+    fn catch_up(&mut self, cell: &ConsumerCell, log: &Log) {
+        match cell.take_left() {
             Left::These(indexes) => {
                 for idx in indexes {
                     self.machine.supersede(idx);
                 }
             }
-            Left::Many => self.reconcile(),
+            Left::Many => self.machine.reconcile(|idx| log.live.contains(idx)),
         }
     }
+}
 
-    fn reconcile(&mut self) {
-        let log = self.stream.log();
-        self.machine.reconcile(|idx| log.live.contains(idx));
+fn makes_deliverable(change: &Change) -> bool {
+    match change {
+        Change::Put(_, entry) => !matches!(entry.phase, Phase::Leased { .. }),
+        Change::Generation(_) | Change::Clear => true,
+        Change::Position(_)
+        | Change::Remove(_)
+        | Change::Hold(..)
+        | Change::Unhold(_)
+        | Change::Dead(_)
+        | Change::Undead(_) => false,
     }
 }
 
@@ -219,17 +238,25 @@ impl SqliteStore {
         let Ok(mut active) = OwnedMutexGuard::try_map(state, Option::as_mut) else {
             return Err(StoreError::NoConsumer);
         };
-        active.catch_up(&cell.left);
-        Ok(Turn { cell, active })
+        let stream = Arc::clone(&active.stream);
+        active.catch_up(&cell, &stream.log());
+        let before = active.before();
+        Ok(Turn {
+            cell,
+            active,
+            before,
+            ended: false,
+        })
     }
 
     /// Sends what the step changed to the writer; `None` when it changed nothing.
-    pub(super) fn submit(&self, turn: &mut Turn, before: &Shape) -> Option<Pending<i64>> {
+    pub(super) fn submit(&self, turn: &mut Turn) -> Option<Pending<i64>> {
         let changes = turn.active.machine.take_changes();
+        turn.ended = true;
         if changes.is_empty() {
             return None;
         }
-        let wakes = turn.active.wakes(before);
+        let wakes = turn.active.wakes(&turn.before, &changes);
         let active = &mut *turn.active;
         let step = Step {
             no: active.no,
@@ -259,12 +286,13 @@ impl SqliteStore {
     }
 
     /// Waits until what the turn has seen is durable. `false` when it was lost: look again.
-    pub(super) async fn settled(&self, turn: Turn) -> Result<bool> {
-        let Turn { cell, active } = turn;
-        let loaded_at = active.loaded_at;
+    pub(super) async fn settled(&self, mut turn: Turn) -> Result<bool> {
+        turn.ended = true;
+        let loaded_at = turn.active.loaded_at;
+        let cell = Arc::clone(&turn.cell);
         let waits = cell.unsettled.load(Ordering::SeqCst) > 0;
         let barrier = waits.then(|| self.writer.barrier());
-        drop(active);
+        drop(turn);
         if let Some(barrier) = barrier {
             barrier.durable().await?;
         }
@@ -279,9 +307,8 @@ impl SqliteStore {
     ) -> Result<()> {
         loop {
             let mut turn = self.turn(id).await?;
-            let before = turn.active.shape();
             step(&mut turn.active.machine);
-            match self.submit(&mut turn, &before) {
+            match self.submit(&mut turn) {
                 Some(pending) => {
                     drop(turn);
                     pending.durable().await?;
@@ -297,11 +324,11 @@ impl SqliteStore {
     pub(super) async fn look<T>(
         &self,
         id: ConsumerId,
-        mut step: impl FnMut(&Turn) -> T + Send,
+        mut look: impl FnMut(&mut Turn) -> T + Send,
     ) -> Result<T> {
         loop {
-            let turn = self.turn(id).await?;
-            let seen = step(&turn);
+            let mut turn = self.turn(id).await?;
+            let seen = look(&mut turn);
             if self.settled(turn).await? {
                 return Ok(seen);
             }
@@ -327,7 +354,7 @@ impl SqliteStore {
             .submit("load the consumer's state", 0, load, after);
         let loaded = match loading.durable().await {
             Err(StoreError::NoConsumer) => {
-                self.consumers.forget(id);
+                self.consumers.forget(cell);
                 return Err(StoreError::NoConsumer);
             }
             loaded => loaded?,
@@ -340,24 +367,24 @@ impl SqliteStore {
             seq: loaded.seq,
             loaded_at,
         };
-        active.reconcile();
+        let stream = Arc::clone(&active.stream);
+        let log = stream.log();
+        active.machine.reconcile(|idx| log.live.contains(idx));
         Ok(active)
     }
 }
 
 /// The exact counts, for what the consumer selects.
-pub(super) fn counts(turn: &Turn, selection: &Selection) -> Counts {
-    let Turn { cell, active } = turn;
-    let machine = &active.machine;
-    let beyond = active
-        .stream
-        .log()
-        .live
-        .count_after(selection, machine.position());
+pub(super) fn counts(turn: &mut Turn, selection: &Selection) -> Counts {
+    let stream = Arc::clone(&turn.active.stream);
+    let log = stream.log();
+    turn.active.catch_up(&turn.cell, &log);
+    let machine = &turn.active.machine;
+    let beyond = log.live.count_after(selection, machine.position());
     Counts {
         pending: machine.held() as u64 + beyond,
         ack_pending: machine.ack_pending() as u64,
-        dead: u64::try_from(cell.dead.load(Ordering::SeqCst)).unwrap_or(0),
-        consumer: active.no.cast_unsigned(),
+        dead: u64::try_from(turn.cell.dead.load(Ordering::SeqCst)).unwrap_or(0),
+        consumer: turn.active.no.cast_unsigned(),
     }
 }

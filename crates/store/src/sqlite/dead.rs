@@ -1,5 +1,7 @@
 //! Dead letters, and the ends of consumers and logs.
 
+use std::sync::Arc;
+
 use headrace_model::delivery::DeadLetter;
 use headrace_model::{ConsumerId, RecordId, StreamId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -21,7 +23,6 @@ impl SqliteStore {
         selection: &Selection,
     ) -> Result<u64> {
         let mut turn = self.turn(consumer).await?;
-        let before = turn.active.shape();
         let (no, stream) = (turn.active.no, turn.active.stream.log().no);
         let (records, selection) = (records.map(<[_]>::to_vec), selection.clone());
         // Asked of the writer: what was submitted before is in the answer.
@@ -34,11 +35,10 @@ impl SqliteStore {
                     .collect::<Tx<Vec<_>>>()
             })
             .await?;
-        if dead.is_empty() {
-            return Ok(0);
+        if !dead.is_empty() {
+            turn.active.machine.redrive(&dead);
         }
-        turn.active.machine.redrive(&dead);
-        if let Some(pending) = self.submit(&mut turn, &before) {
+        if let Some(pending) = self.submit(&mut turn) {
             drop(turn);
             pending.durable().await?;
         }
@@ -76,16 +76,16 @@ impl SqliteStore {
     /// Removes a consumer.
     pub(super) async fn remove_consumer(&self, consumer: ConsumerId) -> Result<()> {
         let cell = self.consumers.get(consumer);
+        let consumers = Arc::clone(&self.consumers);
         let remove = move |db: &Connection| remove_consumers(db, "id", consumer.0.as_bytes());
         let after = move |removed: Option<&()>| {
             if removed.is_some() {
                 cell.invalidate();
+                consumers.forget(&cell);
             }
         };
         let removing = self.writer.submit("remove the consumer", 0, remove, after);
-        removing.durable().await?;
-        self.consumers.forget(consumer);
-        Ok(())
+        removing.durable().await
     }
 
     /// Removes a log. It is gone at once; its rows are cleared away piece by piece, so that other
@@ -100,17 +100,26 @@ impl SqliteStore {
         };
         let removing = self.writer.submit("remove the log", 0, remove, after);
         removing.durable().await?;
-        self.clear_dropped().await
+        self.clear_dropped();
+        Ok(())
     }
 
-    /// Clears away what is left of dropped logs.
-    pub(super) async fn clear_dropped(&self) -> Result<()> {
-        while self
-            .writer
-            .write("clear a dropped log away", clear_some)
-            .await?
-        {}
-        Ok(())
+    /// Clears away what is left of dropped logs, in the background. Should it fail, the next start
+    /// goes on with it.
+    pub(super) fn clear_dropped(&self) {
+        let writer = Arc::downgrade(&self.writer);
+        tokio::spawn(async move {
+            while let Some(writer) = writer.upgrade() {
+                match writer.write("clear a dropped log away", clear_some).await {
+                    Ok(true) => {}
+                    Ok(false) | Err(StoreError::Closed) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "could not clear a dropped log away");
+                        return;
+                    }
+                }
+            }
+        });
     }
 }
 

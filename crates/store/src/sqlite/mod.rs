@@ -24,6 +24,8 @@ mod steps;
 mod store;
 mod streams;
 mod syncing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;
@@ -48,7 +50,7 @@ pub(crate) struct SqliteStore {
     writer: Arc<Writer>,
     readers: Arc<Pool>,
     streams: Arc<Streams>,
-    consumers: Consumers,
+    consumers: Arc<Consumers>,
     closed: AtomicBool,
 }
 
@@ -61,7 +63,7 @@ impl SqliteStore {
             Ok(store) => store?,
             Err(panicked) => return Err(backend("open the store", panicked)),
         };
-        store.clear_dropped().await?;
+        store.clear_dropped();
         Ok(store)
     }
 
@@ -81,7 +83,7 @@ impl SqliteStore {
             writer: Arc::new(Writer::start(db, lock, checkpoints)?),
             readers: Pool::new(file),
             streams: Arc::new(streams),
-            consumers: Consumers::default(),
+            consumers: Arc::default(),
             closed: AtomicBool::new(false),
         })
     }

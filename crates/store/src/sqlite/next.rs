@@ -19,10 +19,9 @@ impl SqliteStore {
     ) -> Result<Vec<Message>> {
         loop {
             let mut turn = self.turn(consumer).await?;
-            let before = turn.active.shape();
             turn.active.machine.expire(next.now, next.policy);
             let messages = self.fill(&mut turn, &next).await?;
-            match self.submit(&mut turn, &before) {
+            match self.submit(&mut turn) {
                 Some(pending) => {
                     drop(turn);
                     pending.durable().await?;

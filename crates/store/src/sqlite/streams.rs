@@ -192,8 +192,9 @@ impl StreamCell {
             }
         }
         log.last_idx = delta.last_idx;
-        drop(log);
+        // Under the lock, so that a consumer that looks at the log knows what has left it.
         self.tell_consumers(delta);
+        drop(log);
         self.tail.send_if_modified(|tail| {
             let grew = *tail != delta.last_idx;
             *tail = delta.last_idx;

@@ -1,0 +1,212 @@
+//! What only shows from inside: groups, full disks, and state that could not be written.
+
+use std::path::Path;
+
+use headrace_model::delivery::{Consumer, Policy};
+use headrace_model::record::{Content, Observation, Origin, Version};
+use headrace_model::{ConsumerId, StreamId, SyncId, Timestamp};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::{Batch, Message, Next, Selection, Store, StoreError};
+
+const STREAM: StreamId = StreamId(Uuid::from_u128(1));
+const CONSUMER: ConsumerId = ConsumerId(Uuid::from_u128(2));
+const POLICY: Policy = Policy {
+    ack_wait: std::time::Duration::from_secs(30),
+    max_deliver: None,
+    max_ack_pending: 100,
+};
+
+async fn open(directory: &Path) -> SqliteStore {
+    SqliteStore::open(directory).await.unwrap()
+}
+
+async fn append(store: &SqliteStore, id: &str, size: usize) -> crate::Result<()> {
+    let seen = Observation {
+        upstream_id: id.to_owned(),
+        content: Content::Present {
+            data: vec![b'1'; size].into(),
+            hash: 1,
+        },
+        version: Version::Own(1),
+        origin: Origin::Read,
+        created_at: None,
+        updated_at: None,
+    };
+    let batch = Batch {
+        sync: SyncId(Uuid::from_u128(3)),
+        fence: None,
+        seen: vec![("c".into(), seen)],
+        purge: Vec::new(),
+        cursors: Vec::new(),
+    };
+    let results = store
+        .append(STREAM, Timestamp::default(), vec![batch])
+        .await?;
+    for result in results {
+        result?;
+    }
+    Ok(())
+}
+
+async fn next(store: &SqliteStore) -> crate::Result<Vec<Message>> {
+    let next = Next {
+        now: Timestamp::default(),
+        policy: &POLICY,
+        selection: &Selection::default(),
+        upto: u64::MAX,
+        batch: 1,
+        max_bytes: usize::MAX,
+    };
+    store.next(CONSUMER, next).await
+}
+
+/// Lets the database grow by so many pages from now on.
+async fn leave_room(store: &SqliteStore, pages: i64) {
+    let limit = move |db: &rusqlite::Connection| {
+        let now: i64 = db.query_row("pragma page_count", [], |row| row.get(0))?;
+        let sql = format!("pragma max_page_count = {}", now + pages);
+        Ok(db.query_row(&sql, [], |row| row.get::<_, i64>(0))?)
+    };
+    store.writer.write("limit the size", limit).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_gone_on_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    append(&store, "a", 10).await.unwrap();
+    leave_room(&store, 4).await;
+    let full = append(&store, "b", 100_000).await;
+    assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
+    assert_eq!(store.last_idx(STREAM).await.unwrap(), 1);
+    append(&store, "c", 10).await.unwrap();
+    leave_room(&store, 1_000).await;
+    append(&store, "b", 100_000).await.unwrap();
+    assert_eq!(store.last_idx(STREAM).await.unwrap(), 3);
+    drop(store);
+    let store = open(directory.path()).await;
+    assert_eq!(store.stats(STREAM).await.unwrap().bytes, 100_020);
+}
+
+#[tokio::test]
+async fn a_refused_job_undoes_nothing_of_its_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let insert = |one: i64| {
+        move |db: &rusqlite::Connection| {
+            db.execute("insert into probe (one, count) values (1, ?)", [one])?;
+            Ok(())
+        }
+    };
+    let refuse = |db: &rusqlite::Connection| {
+        db.execute("update probe set count = 9", [])?;
+        Err::<(), _>(StoreError::Fenced.into())
+    };
+    // Holds the writer up until all of them are queued.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &rusqlite::Connection| Ok(wait.recv().is_ok());
+    let held = store.writer.submit("hold", 0, hold, |_| {});
+    let good = store.writer.submit("insert", 0, insert(1), |_| {});
+    let refused = store.writer.submit("refuse", 0, refuse, |_| {});
+    let twice = store.writer.submit("insert again", 0, insert(2), |_| {});
+    go.send(()).unwrap();
+    assert!(held.durable().await.unwrap());
+    good.durable().await.unwrap();
+    assert!(matches!(refused.durable().await, Err(StoreError::Fenced)));
+    let twice = twice.durable().await;
+    assert!(
+        matches!(twice, Err(StoreError::Backend { .. })),
+        "{twice:?}"
+    );
+    let count = store.readers.read("count", |db| {
+        Ok(db.query_row("select count from probe", [], |row| row.get::<_, i64>(0))?)
+    });
+    assert_eq!(count.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_fails_its_whole_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    append(&store, "a", 10).await.unwrap();
+    // A job that ends the transaction under the group: nothing of the group may be told as done.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &rusqlite::Connection| Ok(wait.recv().is_ok());
+    let held = store.writer.submit("hold", 0, hold, |_| {});
+    let add = |db: &rusqlite::Connection| {
+        db.execute("insert into probe (one, count) values (1, 1)", [])?;
+        Ok(())
+    };
+    let added = store
+        .writer
+        .submit("add", 0, add, |done| assert!(done.is_none()));
+    let end = |db: &rusqlite::Connection| Ok(db.execute_batch("rollback")?);
+    let ended = store
+        .writer
+        .submit("end", 0, end, |done| assert!(done.is_none()));
+    go.send(()).unwrap();
+    drop(held.durable().await);
+    assert!(added.durable().await.is_err());
+    assert!(ended.durable().await.is_err());
+    append(&store, "b", 10).await.unwrap();
+    store.ready().await.unwrap();
+}
+
+/// Steps that were computed on top of a lost one are refused, and memory follows the disk.
+#[tokio::test]
+async fn a_consumer_never_differs_from_its_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    for id in ["a", "b", "c"] {
+        append(&store, id, 10).await.unwrap();
+    }
+    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
+    let first = next(&store).await.unwrap().remove(0);
+    // The first ack cannot be written: another writer was there before.
+    let disturb =
+        |db: &rusqlite::Connection| Ok(db.execute("update consumer set seq = seq + 1", [])?);
+    store.writer.write("disturb", disturb).await.unwrap();
+    let token = first.leased.token(first.consumer);
+    let mut ack = |consumer: &mut Consumer| {
+        consumer.ack(&token);
+    };
+    assert!(store.update(CONSUMER, &mut ack).await.is_err());
+    let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
+    assert_eq!(
+        (counts.pending, counts.ack_pending),
+        (2, 1),
+        "nothing was acked"
+    );
+    let mut outstanding = 0;
+    let mut look = |consumer: &Consumer| outstanding = consumer.ack_pending();
+    store.inspect(CONSUMER, &mut look).await.unwrap();
+    assert_eq!(outstanding, 1);
+    store.update(CONSUMER, &mut ack).await.unwrap();
+    assert_eq!(next(&store).await.unwrap()[0].row.upstream_id, "b");
+}
+
+/// A caller who goes away in the middle of a `next` leaves nothing half done.
+#[tokio::test]
+async fn a_next_that_is_given_up_on_leases_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    append(&store, "a", 10).await.unwrap();
+    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
+    let mut turn = store.turn(CONSUMER).await.unwrap();
+    turn.active.machine.lease(
+        Timestamp::default(),
+        &POLICY,
+        &[],
+        &[headrace_model::delivery::Entry {
+            idx: 1,
+            record: headrace_model::RecordId(1),
+        }],
+        1,
+    );
+    drop(turn);
+    let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
+    assert_eq!((counts.pending, counts.ack_pending), (1, 0));
+    assert_eq!(next(&store).await.unwrap().len(), 1);
+}

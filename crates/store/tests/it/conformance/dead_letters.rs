@@ -1,0 +1,155 @@
+//! Dead letters: what is given up on, and how it comes back.
+
+use headrace_model::delivery::Settled;
+use headrace_store::{Selection, Store};
+
+use super::Backend;
+use super::world::*;
+
+async fn dead(store: &dyn Store) -> Vec<(u64, u32, Option<String>)> {
+    let letters = store.dead_letters(CONSUMER, None, 99).await.unwrap();
+    let mut dead: Vec<_> = letters
+        .into_iter()
+        .map(|letter| (letter.idx, letter.attempts, letter.last_error))
+        .collect();
+    dead.sort();
+    dead
+}
+
+/// A worker that has rejected records `a`, `b` and `c`.
+async fn after_three_deaths(store: &dyn Store) -> Worker<'_> {
+    append(
+        store,
+        100,
+        batch(["a", "b", "c"].map(|id| seen(id, 100, "1"))),
+    )
+    .await;
+    let worker = Worker::new(store).await;
+    for message in worker.next(200, 9).await {
+        assert_eq!(worker.reject(&message, 200).await, Settled::Done);
+    }
+    worker
+}
+
+pub(crate) async fn the_last_delivery_ends_in_the_dead_letters(backend: &impl Backend) {
+    let store = backend.open().await;
+    put(&*store, "a", 100, "1").await;
+    put(&*store, "b", 100, "1").await;
+    let worker = Worker::new(&*store).await;
+    let first = worker.next(200, 9).await;
+    worker.ack(&first[1]).await;
+    worker.nack(&first[0], 200, 0).await;
+    let second = worker.next(200, 9).await;
+    assert_eq!(brief(&second), ["a=1×2"]);
+    let third = worker.next(230, 9).await;
+    assert_eq!(brief(&third), ["a=1×3"]);
+    assert!(worker.next(260, 9).await.is_empty());
+    assert_eq!(worker.counts().await, (0, 0, 1));
+    let error = Some("no ack within the ack window".to_owned());
+    assert_eq!(dead(&*store).await, [(1, 3, error)]);
+    let letter = store
+        .dead_letters(CONSUMER, None, 9)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!((letter.record, letter.died_at), (record("a"), at(260)));
+    store.close().await.unwrap();
+    let store = backend.open().await;
+    assert_eq!(Worker::of(&*store).counts().await, (0, 0, 1));
+    assert_eq!(dead(&*store).await.len(), 1);
+}
+
+pub(crate) async fn dead_letters_come_in_pages(backend: &impl Backend) {
+    let store = backend.open().await;
+    after_three_deaths(&*store).await;
+    let mut after = None;
+    let mut records = Vec::new();
+    loop {
+        let page = store.dead_letters(CONSUMER, after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.record);
+        records.extend(page.iter().map(|letter| letter.record));
+    }
+    let mut expected = ["a", "b", "c"].map(record);
+    expected.sort();
+    assert_eq!(records, expected);
+}
+
+pub(crate) async fn a_newer_version_removes_the_dead_letter(backend: &impl Backend) {
+    let store = backend.open().await;
+    let worker = after_three_deaths(&*store).await;
+    put(&*store, "a", 110, "2").await;
+    assert_eq!(worker.counts().await, (1, 0, 3), "until it is delivered");
+    assert_eq!(brief(&worker.next(210, 9).await), ["a=2×1"]);
+    assert_eq!(worker.counts().await, (0, 1, 2));
+    assert_eq!(dead(&*store).await.len(), 2);
+}
+
+pub(crate) async fn a_purge_removes_the_dead_letter(backend: &impl Backend) {
+    let store = backend.open().await;
+    let worker = after_three_deaths(&*store).await;
+    purge(&*store, "b").await;
+    assert_eq!(worker.counts().await, (0, 0, 2));
+    assert_eq!(dead(&*store).await.len(), 2);
+    assert_eq!(
+        store.redrive(CONSUMER, None, &everything()).await.unwrap(),
+        2
+    );
+    assert_eq!(brief(&worker.next(300, 9).await), ["a=1×1", "c=1×1"]);
+}
+
+pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) {
+    let store = backend.open().await;
+    let worker = after_three_deaths(&*store).await;
+    let some = [record("a"), record("a"), record("nobody")];
+    let redriven = store
+        .redrive(CONSUMER, Some(&some), &everything())
+        .await
+        .unwrap();
+    assert_eq!(redriven, 1);
+    assert_eq!(worker.counts().await, (1, 0, 2));
+    assert_eq!(brief(&worker.next(300, 9).await), ["a=1×1"]);
+
+    put(&*store, "b", 110, "2").await;
+    append(&*store, 120, batch([gone("c", 120)])).await;
+    let present = Selection {
+        lanes: None,
+        deleted: Some(false),
+    };
+    assert_eq!(store.redrive(CONSUMER, None, &present).await.unwrap(), 2);
+    assert_eq!(brief(&worker.next_of(300, 9, &present).await), ["b=2×1"]);
+    assert_eq!(worker.counts().await.2, 0);
+    assert_eq!(
+        store.redrive(CONSUMER, None, &everything()).await.unwrap(),
+        0
+    );
+}
+
+pub(crate) async fn a_redrive_outlives_the_store(backend: &impl Backend) {
+    let store = backend.open().await;
+    after_three_deaths(&*store).await;
+    store.redrive(CONSUMER, None, &everything()).await.unwrap();
+    store.close().await.unwrap();
+    let store = backend.open().await;
+    let worker = Worker::of(&*store);
+    assert_eq!(worker.counts().await, (3, 0, 0));
+    assert_eq!(worker.next(300, 9).await.len(), 3);
+}
+
+pub(crate) async fn dead_letters_can_be_dropped(backend: &impl Backend) {
+    let store = backend.open().await;
+    let worker = after_three_deaths(&*store).await;
+    let some = [record("a"), record("nobody"), record("a")];
+    assert_eq!(
+        store
+            .drop_dead_letters(CONSUMER, Some(&some))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(worker.counts().await, (0, 0, 2));
+    assert_eq!(store.drop_dead_letters(CONSUMER, None).await.unwrap(), 2);
+    assert_eq!(worker.counts().await, (0, 0, 0));
+    assert_eq!(dead(&*store).await, []);
+    assert!(worker.next(300, 9).await.is_empty());
+}
