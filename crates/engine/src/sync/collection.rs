@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use headrace_model::Timestamp;
 use headrace_model::config::Frequency;
-use headrace_model::quota::Priority;
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::Trouble;
@@ -172,7 +171,7 @@ impl Reconciler {
             .take(count)
             .cloned()
             .collect::<Vec<_>>();
-        self.watched.refetch(ids, Priority::Refetch).await?;
+        self.watched.read_wanted(ids).await?;
         self.save(|state| drop(state.wanted.drain(..count))).await
     }
 

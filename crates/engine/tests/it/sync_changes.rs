@@ -238,5 +238,7 @@ async fn records_are_read_again_by_id_on_demand() {
         .await
         .unwrap();
     rig.until_equal(&[Collection::PaymentIntent]).await;
+    let rows = rig.rows().await;
+    assert!(rows.iter().all(|row| row.upstream_id != "pi_unknown"));
     rig.stop().await;
 }
