@@ -147,17 +147,16 @@ impl Outbound {
     }
 }
 
-/// The address of a request. It can only be on the provider's own host.
+/// The address of a request. It can only be on the provider's own host, below the base.
 fn address(call: Call<'_>) -> Result<Url, CallError> {
     let base = call.account.base();
-    let text = format!(
-        "{}{}",
-        base.as_str().trim_end_matches('/'),
-        call.request.path_and_query
-    );
+    let path = &call.request.path_and_query;
+    let below = format!("{}/", base.path().trim_end_matches('/'));
+    let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
     Url::parse(&text)
         .ok()
-        .filter(|url| same_host(base, url) && url.path().starts_with(base.path()))
+        .filter(|_| path.starts_with('/'))
+        .filter(|url| same_host(base, url) && url.path().starts_with(&below))
         .ok_or_else(|| CallError::OtherHost {
             title: call.account.definition().title.clone(),
         })

@@ -57,8 +57,8 @@ impl Trouble {
 }
 
 impl Board {
-    /// Changes what is told of a collection, and wakes who watches.
-    pub(super) fn set(&self, collection: &str, change: impl FnOnce(&mut Live)) {
+    /// Changes what is told of a collection, and wakes who watches. Answers whether it is news.
+    pub(super) fn set(&self, collection: &str, change: impl FnOnce(&mut Live)) -> bool {
         let mut lives = self.lock();
         let live = lives.entry(collection.to_owned()).or_default();
         let before = live.clone();
@@ -68,6 +68,7 @@ impl Board {
         if is_news {
             self.changed.send_modify(|count| *count += 1);
         }
+        is_news
     }
 
     /// What is told of all collections.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headrace_model::Timestamp;
-use headrace_model::quota::Priority;
+use headrace_model::config::Frequency;
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::Trouble;
@@ -46,6 +46,7 @@ impl Reconciler {
     pub(super) async fn run(mut self) {
         self.watched.publish(&self.state);
         loop {
+            let before = self.state.clone();
             let pause = match self.step().await {
                 Ok(pause) => {
                     self.tell(None);
@@ -55,8 +56,11 @@ impl Reconciler {
                 Err(failure) => match failure.next() {
                     Next::Stop | Next::Yield => break,
                     next => {
+                        if self.state != before {
+                            // It got on before it failed.
+                            self.pace.succeeded();
+                        }
                         let words = failure.words(&self.watched.collection().title);
-                        tracing::warn!(sync = %self.watched.context.id, collection = %self.watched.id, "{words}");
                         self.tell(Some(Trouble::new(words, next)));
                         self.pace.after_failure(next)
                     }
@@ -132,7 +136,11 @@ impl Reconciler {
     fn relist_at(&self) -> Option<Timestamp> {
         let relist = self.watched.collection().relist?;
         let last = self.state.last.as_ref().map(|last| last.completed_at);
-        Some(self.state.relisted_at.max(last)? + relist.every)
+        let every = match self.watched.context.sync.sync_frequency {
+            Frequency::Continuous => relist.every,
+            Frequency::Every(seconds) => relist.every.max(Duration::from_secs(seconds)),
+        };
+        Some(self.state.relisted_at.max(last)? + every)
     }
 
     fn until_due(&self) -> Duration {
@@ -163,7 +171,7 @@ impl Reconciler {
             .take(count)
             .cloned()
             .collect::<Vec<_>>();
-        self.watched.refetch(ids, Priority::Refetch).await?;
+        self.watched.read_wanted(ids).await?;
         self.save(|state| drop(state.wanted.drain(..count))).await
     }
 
@@ -236,10 +244,14 @@ impl Reconciler {
     }
 
     fn tell(&self, trouble: Option<Trouble>) {
-        self.watched
-            .context
+        let words = trouble.as_ref().map(|trouble| trouble.words.clone());
+        let context = &self.watched.context;
+        let is_news = context
             .board
             .set(&self.watched.id, |live| live.trouble = trouble);
+        if let Some(words) = words.filter(|_| is_news) {
+            tracing::warn!(sync = %context.id, collection = %self.watched.id, "{words}");
+        }
     }
 }
 

@@ -49,11 +49,11 @@ fn collection(id: &str, live: Live, sync: &Sync, runs: bool) -> (CollectionStatu
     } else {
         activity(&live, trouble.as_ref(), runs)
     };
-    let notes = notes(&live, id, status);
+    let warnings = warnings(&live, id);
     let health = match status {
         Activity::Failed => HealthStatus::Error,
         Activity::Retrying => HealthStatus::Warning,
-        _ if !notes.is_empty() => HealthStatus::Warning,
+        _ if !warnings.is_empty() => HealthStatus::Warning,
         Activity::Waiting => HealthStatus::Initializing,
         _ if live.state.first_completed_at.is_none() => HealthStatus::Initializing,
         Activity::Backfilling | Activity::Live | Activity::Paused | Activity::Disabled => {
@@ -67,7 +67,10 @@ fn collection(id: &str, live: Live, sync: &Sync, runs: bool) -> (CollectionStatu
         last_checked_at: live.checked_at,
         lag_ms: live.lag_ms,
         error: trouble.map(|trouble| trouble.words),
-        notes,
+        notes: warnings
+            .into_iter()
+            .chain(remarks(&live, id, status))
+            .collect(),
     };
     (described, health)
 }
@@ -130,38 +133,45 @@ fn backfill(state: &CollectionState) -> BackfillStatus {
     }
 }
 
-fn notes(live: &Live, id: &str, status: Activity) -> Vec<String> {
-    let mut notes = Vec::new();
+/// What somebody should look at.
+fn warnings(live: &Live, id: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
     if let Some(gap) = live.state.gap {
-        notes.push(format!(
+        warnings.push(format!(
             "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. Everything is read again; records that were deleted in that time may still be shown. Start a backfill of the collection to end this warning.",
             gap.from, gap.to
         ));
     }
-    if let Some(Run {
-        aim: Aim::Version, ..
-    }) = &live.state.run
-    {
-        notes.push(format!(
-            "{id} is read again in another version of the provider's API."
-        ));
-    }
     if live.repaired > 0 {
-        notes.push(format!(
+        warnings.push(format!(
             "{} invalid byte sequences in {id} were replaced by U+FFFD.",
             live.repaired
         ));
     }
     if live.unusable > 0 {
-        notes.push(format!(
+        warnings.push(format!(
             "{} events of {id} name no record and were passed over.",
             live.unusable
         ));
     }
+    warnings
+}
+
+/// What is as it should be, but good to know.
+fn remarks(live: &Live, id: &str, status: Activity) -> Vec<String> {
+    let mut remarks = Vec::new();
     if status == Activity::Paused {
-        notes.push(format!("{id} is paused."));
+        remarks.push(format!("{id} is paused."));
     }
-    notes
+    if let Some(Run {
+        aim: Aim::Version, ..
+    }) = &live.state.run
+    {
+        remarks.push(format!(
+            "{id} is read again in another version of the provider's API."
+        ));
+    }
+    remarks
 }
 
 fn health(collections: &[(CollectionStatus, HealthStatus)], time: Timestamp) -> Health {

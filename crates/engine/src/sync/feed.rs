@@ -191,12 +191,14 @@ impl Follower {
             "Changes cannot be looked for. {}",
             failure.words("the events")
         );
-        tracing::warn!(sync = %self.context.id, feed = %self.name, "{words}");
+        let mut is_news = false;
         for id in self.members.keys() {
             let trouble = Trouble::new(words.clone(), next);
-            self.context
-                .board
-                .set(id, |live| live.feed_trouble = Some(trouble));
+            let board = &self.context.board;
+            is_news |= board.set(id, |live| live.feed_trouble = Some(trouble));
+        }
+        if is_news {
+            tracing::warn!(sync = %self.context.id, feed = %self.name, "{words}");
         }
         self.pace.after_failure(next)
     }

@@ -252,11 +252,14 @@ impl Follower {
         let pause = member.pace.after_failure(next);
         member.blocked_until = Some(Instant::now() + pause);
         let words = failure.words(&member.watched.collection().title);
-        tracing::warn!(sync = %self.context.id, collection = %id, "{words}");
-        let trouble = Trouble::new(words, next);
-        self.context
+        let trouble = Trouble::new(words.clone(), next);
+        let is_news = self
+            .context
             .board
             .set(id, |live| live.feed_trouble = Some(trouble));
+        if is_news {
+            tracing::warn!(sync = %self.context.id, collection = %id, "{words}");
+        }
     }
 }
 
@@ -346,4 +349,70 @@ async fn apply_work(watched: &Watched, work: Work) -> Result<(), Failure> {
         live.unusable += work.unusable;
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_seconds(second)
+    }
+
+    /// What is left to do after these events of one record: times, with whether their object is usable.
+    fn after(events: &[(i64, bool)]) -> (Option<Timestamp>, bool) {
+        let mut poll = Poll {
+            wanted: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            handled: HashMap::new(),
+            relisted: HashSet::new(),
+            applied: Vec::new(),
+        };
+        let mut work = Work::default();
+        for (at, is_usable) in events {
+            let at = second(*at);
+            let seen = is_usable.then(|| settle::gone_event("cus_1".to_owned(), at));
+            poll.note(&mut work, "stripe:customer", "cus_1".to_owned(), at, seen);
+        }
+        let applied = work.seen.get("cus_1").and_then(|seen| seen.updated_at);
+        (applied, work.refetch.contains("cus_1"))
+    }
+
+    #[test]
+    fn the_newest_event_wins_in_any_order() {
+        assert_eq!(
+            after(&[(100, true), (90, true)]),
+            (Some(second(100)), false)
+        );
+        assert_eq!(
+            after(&[(90, true), (100, true)]),
+            (Some(second(100)), false)
+        );
+        assert_eq!(
+            after(&[(100, true), (90, false)]),
+            (Some(second(100)), false)
+        );
+    }
+
+    #[test]
+    fn events_that_are_too_close_are_read_once() {
+        assert_eq!(after(&[(100, true), (99, true)]), (None, true));
+        assert_eq!(
+            after(&[(100, true), (100, true), (100, true)]),
+            (None, true)
+        );
+        assert_eq!(
+            after(&[(100, false), (50, true), (200, true)]),
+            (None, true)
+        );
+    }
+
+    #[test]
+    fn what_was_applied_is_forgotten_only_with_its_time() {
+        let mut seen = Seen::default();
+        seen.add("c".to_owned(), "evt_1".to_owned(), second(10));
+        seen.add("c".to_owned(), "evt_2".to_owned(), second(20));
+        seen.forget_before(second(15));
+        assert!(!seen.has("c", "evt_1") && seen.has("c", "evt_2") && !seen.has("d", "evt_2"));
+    }
 }

@@ -40,6 +40,9 @@ impl Reconcilers {
         let mut feeds: BTreeMap<String, mpsc::Receiver<FeedRequest>> = BTreeMap::new();
         for id in &context.sync.collection_ids {
             let state = stored.collections.remove(id).unwrap_or_default();
+            context.board.set(id, |live| {
+                (live.trouble, live.feed_trouble) = (None, None);
+            });
             let Some(watched) = Watched::new(context, id) else {
                 context.board.set(id, |live| live.unknown = true);
                 continue;

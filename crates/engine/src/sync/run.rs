@@ -82,6 +82,7 @@ impl Watched {
                 run.unsettled = None;
             }
             self.publish(state);
+            self.context.board.set(&self.id, |live| live.trouble = None);
             ahead = following?;
         }
         Ok(Progress::Complete)

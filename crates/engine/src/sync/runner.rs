@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use headrace_model::SyncId;
 use headrace_model::config::{Credential, Sync};
-use headrace_model::{CredentialId, SyncId};
 use headrace_store::{Fence, Kind, Store, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,8 @@ impl Entry {
 #[derive(Clone)]
 struct Plan {
     sync: Sync,
-    credential: Credential,
+    /// `None` when it was deleted.
+    credential: Option<Credential>,
 }
 
 /// Why the reconcilers were stopped.
@@ -154,8 +155,10 @@ async fn load(parts: &Parts, id: SyncId) -> Result<Option<Plan>, SyncError> {
         .store
         .object(Kind::Credential, sync.credential_id.0)
         .await?;
-    let credential = credential.ok_or(SyncError::NoCredential)?;
-    let credential = read(&credential.body, "credential")?;
+    let credential = match credential {
+        Some(credential) => Some(read(&credential.body, "credential")?),
+        None => None,
+    };
     Ok(Some(Plan { sync, credential }))
 }
 
@@ -175,7 +178,7 @@ async fn start(
     stop: &CancellationToken,
 ) -> Result<Ended, (SyncError, Sync)> {
     let failed = |error: SyncError| (error, plan.sync.clone());
-    let account = open(parts, plan.sync.credential_id, &plan.credential).map_err(failed)?;
+    let account = open(parts, &plan).map_err(failed)?;
     parts.outbound.set_limit(account.id(), account.limit());
     parts
         .outbound
@@ -258,23 +261,38 @@ impl Plan {
     /// Whether the reconcilers need not be started anew.
     fn runs_alike(&self, other: &Self) -> bool {
         let (one, two) = (&self.sync, &other.sync);
-        let (mine, other) = (&self.credential, &other.credential);
         one.enabled == two.enabled
             && one.collection_ids == two.collection_ids
             && one.paused == two.paused
             && one.max_age_days == two.max_age_days
             && one.sync_frequency == two.sync_frequency
             && one.rate_limit == two.rate_limit
-            && mine.kind == other.kind
-            && mine.properties == other.properties
-            && mine.sealed == other.sealed
-            && mine.rate_limit == other.rate_limit
+            && reads_alike(self.credential.as_ref(), other.credential.as_ref())
     }
 }
 
-fn open(parts: &Parts, id: CredentialId, credential: &Credential) -> Result<Account, SyncError> {
-    let account = Account::open(id, credential, &parts.providers, &parts.keyring)?;
-    Ok(account)
+/// Whether requests with the one credential are as those with the other.
+fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => {
+            one.kind == two.kind
+                && one.properties == two.properties
+                && one.sealed == two.sealed
+                && one.rate_limit == two.rate_limit
+        }
+        (one, two) => one.is_none() && two.is_none(),
+    }
+}
+
+fn open(parts: &Parts, plan: &Plan) -> Result<Account, SyncError> {
+    let credential = plan.credential.as_ref().ok_or(SyncError::NoCredential)?;
+    let id = plan.sync.credential_id;
+    Ok(Account::open(
+        id,
+        credential,
+        &parts.providers,
+        &parts.keyring,
+    )?)
 }
 
 fn lease_name(id: SyncId) -> String {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use headrace_model::Timestamp;
 use headrace_model::provider::Row;
 use headrace_model::quota::Priority;
 use headrace_model::record::{Content, Observation, Origin, Version};
+use headrace_model::{RecordId, Timestamp};
 use headrace_store::{CursorWrite, Outcome};
 
 use super::context::{Found, Watched};
@@ -123,14 +123,38 @@ impl Watched {
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
+        let seen = self.look(ids, priority).await?;
+        self.store(seen, Vec::new()).await
+    }
+
+    /// Reads records by ids that a user gave. One that neither the provider nor the stream knows was
+    /// a mistake and leaves no trace.
+    pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
+        let mut known = Vec::new();
+        for seen in self.look(ids, Priority::Refetch).await? {
+            let record = RecordId::of(self.context.id, &self.id, &seen.upstream_id);
+            let stream = self.context.sync.stream_id;
+            let store = &self.context.parts.store;
+            if seen.content != Content::Gone || store.record(stream, record).await?.is_some() {
+                known.push(seen);
+            }
+        }
+        self.store(known, Vec::new()).await?;
+        Ok(())
+    }
+
+    async fn look(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+        priority: Priority,
+    ) -> Result<Vec<Observation>, Failure> {
         let reads = ids.into_iter().map(|id| async move {
-            let found = self.read_one(&id, priority).await?;
-            Ok::<_, Failure>(found.map(|read| found_as_read(&id, read)))
+            let read = self.read_one(&id, priority).await?;
+            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Read)))
         });
         let seen: Vec<Option<Observation>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        self.store(seen.into_iter().flatten().collect(), Vec::new())
-            .await
+        Ok(seen.into_iter().flatten().collect())
     }
 
     /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
@@ -162,10 +186,6 @@ impl Watched {
             () = tokio::time::sleep(pause) => Ok(()),
         }
     }
-}
-
-fn found_as_read(id: &str, read: Found) -> Observation {
-    found(id, read, Origin::Read)
 }
 
 fn is_change(outcome: &Outcome) -> bool {

@@ -9,3 +9,4 @@ mod sync;
 mod sync_changes;
 mod sync_failures;
 mod sync_harness;
+mod sync_outbound;

@@ -78,6 +78,41 @@ async fn a_restart_goes_on_at_the_page_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_crash_costs_the_page_in_flight_and_the_one_before_it() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.settings.page_size = Some(10);
+    rig.stripe.seed(Collection::Customer, 200);
+    let fault = Fault {
+        path: "/v1/customers".to_owned(),
+        method: None,
+        skip: 10,
+        times: 1_000,
+        kind: FaultKind::ResetConnection,
+    };
+    rig.stripe.faults().push(fault);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    rig.start_in(&runtime).await;
+    rig.until("the connection breaks", |status| {
+        let customers = collection(status, "customer");
+        customers.status == Activity::Retrying && customers.backfill.records == 100
+    })
+    .await;
+    runtime.shutdown_background();
+    rig.stripe.faults().clear();
+    let before = rig.stripe.requests().recent().len();
+    rig.start().await;
+    rig.until_read().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    let requests = rig.stripe.requests().recent();
+    let pages = requests
+        .iter()
+        .skip(before)
+        .filter(|line| line.contains("/v1/customers"));
+    assert_eq!(pages.count(), 11);
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_deleted_page_cursor_is_gone_on_from_by_time() {
     let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
     rig.settings.page_size = Some(10);

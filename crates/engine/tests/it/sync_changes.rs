@@ -1,8 +1,11 @@
 //! Following changes: events, doubts, gaps, listing again.
 
-use headrace_engine::sync::Activity;
+use std::path::Path;
+
+use headrace_engine::sync::{Activity, Reread, SyncStatus};
 use headrace_model::health::HealthStatus;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
+use headrace_sandbox::{Fault, FaultKind};
 use serde_json::json;
 
 use crate::sync_harness::{Rig, collection};
@@ -125,8 +128,10 @@ async fn a_gap_is_told_and_everything_is_read_again() {
     assert_eq!(status.health.status, HealthStatus::Warning);
     rig.until_equal(&[Collection::Customer]).await;
     for id in ["stripe:customer", "stripe:product"] {
-        let all = headrace_engine::sync::Reread::All;
-        supervisor.backfill(rig.sync, id, all).await.unwrap();
+        supervisor
+            .backfill(rig.sync, id, Reread::All)
+            .await
+            .unwrap();
     }
     rig.until("the warning ends", |status| {
         status.health.status == HealthStatus::Healthy
@@ -156,5 +161,84 @@ async fn a_collection_without_events_is_listed_again() {
     .await;
     let status = rig.status().await;
     assert_eq!(status.collections[0].status, Activity::Live);
+    rig.stop().await;
+}
+
+/// A folder with Stripe's definition, pinned to another version of the API.
+fn pinned_to(version: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let stripe = folder.path().join("stripe");
+    std::fs::create_dir(&stripe).unwrap();
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../providers/stripe");
+    for file in std::fs::read_dir(built_in).unwrap() {
+        let file = file.unwrap();
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let text = text.replace("2026-10-28.endive", version);
+        std::fs::write(stripe.join(file.file_name()), text).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn another_api_version_starts_a_visible_re_read() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 30);
+    let older = pinned_to("2025-01-27.acacia");
+    rig.providers = Some(older.path().to_owned());
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.providers = None;
+    rig.settings.page_size = Some(10);
+    let broken = Fault {
+        path: "/v1/customers".to_owned(),
+        method: None,
+        skip: 1,
+        times: 1_000,
+        kind: FaultKind::ResetConnection,
+    };
+    rig.stripe.faults().push(broken);
+    rig.start().await;
+    let told = |status: &SyncStatus| {
+        let customers = collection(status, "customer");
+        customers
+            .notes
+            .iter()
+            .any(|note| note.contains("another version"))
+    };
+    let status = rig.until("the re-read is told", told).await;
+    assert!(status.initial_backfill_completed_at.is_some());
+    rig.stripe.faults().clear();
+    let done = |status: &SyncStatus| {
+        let customers = collection(status, "customer");
+        customers.notes.is_empty() && customers.status == Activity::Live
+    };
+    let status = rig.until("it is read again", done).await;
+    assert_eq!(collection(&status, "customer").backfill.records, 30);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn records_are_read_again_by_id_on_demand() {
+    let mut rig = Rig::new(StripeOptions::default(), &["payment_intent"]).await;
+    rig.stripe.seed_all(30);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    rig.until_equal(&[Collection::PaymentIntent]).await;
+    let intents = rig.stripe.list_all(Collection::PaymentIntent);
+    let id = intents[0]["id"].as_str().unwrap();
+    // No event tells of it.
+    let change = json!({"description": "changed in silence"});
+    rig.stripe
+        .update(Collection::PaymentIntent, id, change)
+        .unwrap();
+    let wanted = Reread::UpstreamIds(vec![id.to_owned(), "pi_unknown".to_owned()]);
+    supervisor
+        .backfill(rig.sync, "stripe:payment_intent", wanted)
+        .await
+        .unwrap();
+    rig.until_equal(&[Collection::PaymentIntent]).await;
+    let rows = rig.rows().await;
+    assert!(rows.iter().all(|row| row.upstream_id != "pi_unknown"));
     rig.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,10 +20,11 @@ use headrace_sandbox::stripe::{Collection, Stripe, StripeOptions};
 use headrace_store::{Kind, Object, Range, Row, Selection, Store, Write};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 /// A condition that does not hold by then fails the test.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The machine's clock, moved ahead by so many seconds. The sandbox has the same.
 #[derive(Clone, Default)]
@@ -47,6 +49,8 @@ pub(crate) struct Rig {
     pub(crate) clock: TestClock,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) settings: SyncSettings,
+    /// Definitions that go before the built-in ones.
+    pub(crate) providers: Option<PathBuf>,
     pub(crate) sync: SyncId,
     pub(crate) stream: StreamId,
     keyring: Arc<Keyring>,
@@ -88,6 +92,7 @@ impl Rig {
                 ageing: Duration::from_millis(200),
                 ..SyncSettings::default()
             },
+            providers: None,
             sync: SyncId(id(4)),
             stream: StreamId(id(2)),
             keyring: Arc::new(keyring),
@@ -191,6 +196,19 @@ impl Rig {
 
     /// Starts syncing.
     pub(crate) async fn start(&mut self) -> Arc<Supervisor> {
+        let supervisor = Supervisor::start(self.parts()).await.unwrap();
+        self.supervisor = Some(Arc::clone(&supervisor));
+        supervisor
+    }
+
+    /// Starts syncing in a runtime of its own, which can be shot.
+    pub(crate) async fn start_in(&mut self, runtime: &Runtime) {
+        let parts = self.parts();
+        let starting = runtime.spawn(Supervisor::start(parts));
+        self.supervisor = Some(starting.await.unwrap().unwrap());
+    }
+
+    fn parts(&self) -> Parts {
         let base = format!("http://{}/v1", self.address);
         let bases = BTreeMap::from([("stripe".to_owned(), base)]);
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
@@ -203,18 +221,15 @@ impl Rig {
             backoff,
             ..OutboundSettings::default()
         };
-        let parts = Parts {
+        Parts {
             store: Arc::clone(&self.store),
             outbound: Arc::new(Outbound::new(Arc::clone(&clock), outbound).unwrap()),
-            providers: Arc::new(Providers::load(None, &bases).unwrap()),
+            providers: Arc::new(Providers::load(self.providers.as_deref(), &bases).unwrap()),
             keyring: Arc::clone(&self.keyring),
             clock,
             node: Uuid::nil(),
             settings: self.settings,
-        };
-        let supervisor = Supervisor::start(parts).await.unwrap();
-        self.supervisor = Some(Arc::clone(&supervisor));
-        supervisor
+        }
     }
 
     /// Stops syncing.
@@ -284,17 +299,22 @@ impl Rig {
 
     /// All entries of the stream.
     pub(crate) async fn rows(&self) -> Vec<Row> {
+        self.rows_after(0).await
+    }
+
+    async fn rows_after(&self, after: u64) -> Vec<Row> {
         let mut rows = Vec::new();
         loop {
             let range = Range {
-                after: rows.last().map_or(0, |row: &Row| row.idx),
+                after: rows.last().map_or(after, |row: &Row| row.idx),
                 limit: 1000,
                 max_bytes: 64 << 20,
                 newest_first: false,
             };
+            let selection = Selection::default();
             let page = self
                 .store
-                .read(self.stream, &Selection::default(), range)
+                .read(self.stream, &selection, range)
                 .await
                 .unwrap();
             rows.extend(page.rows);
@@ -304,24 +324,38 @@ impl Rig {
         }
     }
 
-    /// Waits until the stream holds exactly what the account has of these collections.
+    /// Waits until the stream holds exactly what the account has of these collections. The account
+    /// must not change meanwhile.
     pub(crate) async fn until_equal(&self, collections: &[Collection]) {
-        let wanted = |rows: &[Row]| differences(&self.stripe, collections, rows).is_empty();
+        let source = source(&self.stripe, collections);
+        let kinds: Vec<&str> = collections.iter().map(|kind| prefix(*kind)).collect();
         let mut log = self.store.watch(self.stream).await.unwrap();
+        let mut wrong: BTreeMap<String, String> = BTreeMap::new();
+        for id in source.keys() {
+            wrong.insert(id.clone(), "missing".to_owned());
+        }
+        let mut after = 0;
         let waiting = async {
             loop {
                 log.borrow_and_update();
-                if wanted(&self.rows().await) {
+                for row in self.rows_after(after).await {
+                    after = row.idx;
+                    if kinds.iter().any(|kind| row.upstream_id.starts_with(kind)) {
+                        match difference(source.get(&row.upstream_id), &row) {
+                            Some(difference) => wrong.insert(row.upstream_id, difference),
+                            None => wrong.remove(&row.upstream_id),
+                        };
+                    }
+                }
+                if wrong.is_empty() {
                     return;
                 }
                 log.changed().await.unwrap();
             }
         };
         if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
-            let rows = self.rows().await;
-            let differences = differences(&self.stripe, collections, &rows);
             panic!(
-                "never equal: {differences:#?}; status: {:#?}",
+                "never equal: {wrong:#?}; status: {:#?}",
                 self.status().await
             );
         }
@@ -338,43 +372,29 @@ pub(crate) fn collection<'a>(status: &'a SyncStatus, name: &str) -> &'a Collecti
         .unwrap()
 }
 
-/// What tells the stream and the account apart.
-fn differences(stripe: &Stripe, collections: &[Collection], rows: &[Row]) -> Vec<String> {
+/// What the account has, by id.
+fn source(stripe: &Stripe, collections: &[Collection]) -> BTreeMap<String, Value> {
     let mut source = BTreeMap::new();
     for collection in collections {
         for object in stripe.list_all(*collection) {
-            source.insert(
-                object["id"].as_str().unwrap().to_owned(),
-                comparable(object),
-            );
+            let id = object["id"].as_str().unwrap().to_owned();
+            source.insert(id, comparable(object));
         }
     }
-    let kinds: Vec<&str> = collections
-        .iter()
-        .map(|collection| prefix(*collection))
-        .collect();
-    let mut differences = Vec::new();
-    for row in rows
-        .iter()
-        .filter(|row| kinds.iter().any(|kind| row.upstream_id.starts_with(kind)))
-    {
-        let expected = source.remove(&row.upstream_id);
-        let stored = serde_json::from_slice(&row.data).map(comparable);
-        match (expected, row.deleted) {
-            (Some(_), true) => differences.push(format!("{} was not deleted", row.upstream_id)),
-            (Some(expected), false) if stored.as_ref().ok() != Some(&expected) => {
-                differences.push(format!(
-                    "{}: {:?} is not {expected}",
-                    row.upstream_id,
-                    stored.ok()
-                ));
-            }
-            (None, false) => differences.push(format!("{} is gone", row.upstream_id)),
-            (Some(_), false) | (None, true) => {}
+    source
+}
+
+/// What tells an entry from what the account has.
+fn difference(expected: Option<&Value>, row: &Row) -> Option<String> {
+    match (expected, row.deleted) {
+        (None, true) => None,
+        (None, false) => Some("gone at the source".to_owned()),
+        (Some(_), true) => Some("not gone at the source".to_owned()),
+        (Some(expected), false) => {
+            let stored = comparable(serde_json::from_slice(&row.data).unwrap());
+            (stored != *expected).then(|| format!("{stored} is not {expected}"))
         }
     }
-    differences.extend(source.into_keys().map(|id| format!("{id} is missing")));
-    differences
 }
 
 /// How the ids of a collection begin.
