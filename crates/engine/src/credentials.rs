@@ -93,6 +93,8 @@ impl Engine {
             }
             None => None,
         };
+        // Syncs share the budget of a stored credential; this one's served the check alone.
+        self.sync.outbound.forget(id);
         if let Some(known) = known {
             let mut credential =
                 entity::load::<config::Credential>(&*self.store, org, known.id).await?;
@@ -282,7 +284,12 @@ impl Engine {
             };
             match self.sync.outbound.send_once(call).await {
                 Ok(answer) => {
-                    let text = |path| json::text(&answer.body, path).map(|text| text.into_owned());
+                    let mut body = Vec::new();
+                    if json::compact(&answer.body, &mut body).is_err() {
+                        doubt = Some("the answer is not JSON".to_owned());
+                        continue;
+                    }
+                    let text = |path| json::text(&body, path).map(|text| text.into_owned());
                     found = check.account.as_ref().and_then(text).or(found);
                     let mode = check.livemode.as_ref().and_then(text);
                     live = mode.and_then(|mode| mode.parse().ok()).or(live);
@@ -296,8 +303,11 @@ impl Engine {
                 },
             }
         }
-        self.sync.outbound.forget(id);
-        let account = found.map(|id| UpstreamAccount { id, live });
+        // Where the provider tells live from test, an account whose mode is not known could be either:
+        // it merges with neither.
+        let has_modes = provider.definition.checks.iter().any(|check| check.livemode.is_some());
+        let identified = !has_modes || live.is_some();
+        let account = found.filter(|_| identified).map(|id| UpstreamAccount { id, live });
         let health = match (&account, doubt) {
             (Some(_), _) => Health::plain(HealthStatus::Healthy, now),
             (None, Some(doubt)) => {
