@@ -33,6 +33,7 @@ type Answer = Result<Response, Error>;
 pub(super) fn router(stripe: Stripe) -> axum::Router {
     axum::Router::new()
         .route("/v1/account", get(account))
+        .route("/v1/balance", get(balance))
         .route("/v1/{collection}", get(list).post(create))
         .route(
             "/v1/{collection}/{id}",
@@ -47,6 +48,10 @@ pub(super) fn router(stripe: Stripe) -> axum::Router {
 
 async fn account(State(stripe): State<Stripe>) -> Response {
     json_text(stripe.state().account_text())
+}
+
+async fn balance() -> Response {
+    json_text(super::objects::balance().to_string())
 }
 
 async fn list(

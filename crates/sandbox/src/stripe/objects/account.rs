@@ -21,3 +21,9 @@ pub(crate) fn account(id: &str, created: i64) -> Value {
         "type": "standard",
     })
 }
+
+/// The account's balance. The sandbox moves no money: it is read for its mode.
+pub(crate) fn balance() -> Value {
+    let nothing = json!([{ "amount": 0, "currency": "usd", "source_types": { "card": 0 } }]);
+    json!({ "object": "balance", "available": nothing, "livemode": false, "pending": nothing })
+}

@@ -6,7 +6,7 @@ mod catalog;
 mod customer;
 mod payment;
 
-pub(crate) use account::account;
+pub(crate) use account::{account, balance};
 pub(crate) use billing::{
     PERIOD, invoice, invoice_line, invoice_links, subscription, subscription_item,
 };
