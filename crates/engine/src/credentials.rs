@@ -305,9 +305,15 @@ impl Engine {
         }
         // Where the provider tells live from test, an account whose mode is not known could be either:
         // it merges with neither.
-        let has_modes = provider.definition.checks.iter().any(|check| check.livemode.is_some());
+        let has_modes = provider
+            .definition
+            .checks
+            .iter()
+            .any(|check| check.livemode.is_some());
         let identified = !has_modes || live.is_some();
-        let account = found.filter(|_| identified).map(|id| UpstreamAccount { id, live });
+        let account = found
+            .filter(|_| identified)
+            .map(|id| UpstreamAccount { id, live });
         let health = match (&account, doubt) {
             (Some(_), _) => Health::plain(HealthStatus::Healthy, now),
             (None, Some(doubt)) => {

@@ -107,12 +107,18 @@ impl Providers {
 }
 
 impl Provider {
-    /// Where to send requests with a credential of these fields, without a slash at the end.
+    /// Where to send requests with a credential of these fields, without a slash at the end. A base URL
+    /// that names only a host stands for the same path there.
     pub(crate) fn base(&self, fields: &BTreeMap<String, String>) -> Option<Url> {
-        match &self.base {
-            Some(base) => Some(base.clone()),
-            None => Url::parse(&self.definition.base(fields)?).ok(),
+        let own = || Url::parse(&self.definition.base(fields)?).ok();
+        let Some(base) = &self.base else {
+            return own();
+        };
+        let mut base = base.clone();
+        if base.path() == "/" {
+            base.set_path(own()?.path());
         }
+        Some(base)
     }
 }
 

@@ -135,3 +135,78 @@ fn a_provider_definition_is_checked() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn dev_shows_the_main_job_with_nothing_but_the_binary() {
+    use std::io::{BufRead, BufReader};
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut dev = Command::new(env!("CARGO_BIN_EXE_headrace"))
+        .env_clear()
+        .env("TMPDIR", scratch.path())
+        .args(["dev", "--customers", "5", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(dev.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let mut said = String::new();
+    let body = r#"-d '{"ack_tokens": ["<ack_token>"]}'"#;
+    for line in lines.by_ref() {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains(body) {
+            break;
+        }
+    }
+    let token = said
+        .split_once("API token: ")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
+    let next = said
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("curl -s -X POST "))
+        .unwrap();
+    let next = next.trim_end_matches('\\').trim().to_owned();
+    let client = reqwest::Client::new();
+    let taken = client
+        .post(&next)
+        .bearer_auth(&token)
+        .json(&json!({"wait_for": "60s"}))
+        .send()
+        .await
+        .unwrap();
+    let taken: serde_json::Value = taken.json().await.unwrap();
+    assert!(taken[0]["record"]["data"]["id"].is_string(), "{taken}");
+    let ack = next.replace("/next", "/ack");
+    let acked = client
+        .post(&ack)
+        .bearer_auth(&token)
+        .json(&json!({"ack_tokens": [taken[0]["ack_token"]]}));
+    assert_eq!(acked.send().await.unwrap().status().as_u16(), 204);
+    // Progress goes on being shown.
+    assert!(
+        lines
+            .by_ref()
+            .any(|line| line.contains("records in the stream"))
+    );
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &dev.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    drop(lines);
+    assert!(dev.wait().unwrap().success());
+    assert_eq!(
+        std::fs::read_dir(scratch.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}
