@@ -9,6 +9,7 @@ use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::{check_name, check_slug};
+use crate::rates::Rate;
 use crate::{Engine, Error};
 
 /// The bounds of a consumer's settings, as the API documents them.
@@ -32,6 +33,10 @@ pub struct ConsumerView {
     pub position: u64,
     /// The stream's newest index.
     pub last_idx: u64,
+    /// How long the oldest message that was never handed out has waited; `None` when there is none.
+    pub lag: Option<Duration>,
+    /// How fast it goes.
+    pub rate: Rate,
 }
 
 impl Engine {
@@ -77,16 +82,36 @@ impl Engine {
         let selection = self.selection(&consumer).await?;
         let id = ConsumerId(consumer.id);
         let counts = self.store.counts(id, &selection).await?;
-        let mut position = 0;
-        self.store
-            .inspect(id, &mut |state| position = state.position())
-            .await?;
-        let last_idx = self.store.last_idx(consumer.value.stream_id).await?;
+        let (mut position, mut held) = (0, None);
+        let look = &mut |state: &headrace_model::delivery::Consumer| {
+            position = state.position();
+            held = state.held_versions().next();
+        };
+        self.store.inspect(id, look).await?;
+        let stream = consumer.value.stream_id;
+        let oldest = match held {
+            Some((_, record)) => self.store.record(stream, record).await?,
+            None => {
+                let range = Range {
+                    after: position,
+                    limit: 1,
+                    max_bytes: 1,
+                    newest_first: false,
+                };
+                self.store.read(stream, &selection, range).await?.rows.pop()
+            }
+        };
+        let now = self.clock.now();
+        let lag = oldest.map(|row| now.since(row.updated_at));
+        let last_idx = self.store.last_idx(stream).await?;
+        let rate = self.rates.of(id, now);
         Ok(ConsumerView {
             consumer,
             counts,
             position,
             last_idx,
+            lag,
+            rate,
         })
     }
 
@@ -128,6 +153,7 @@ impl Engine {
     /// Removes a consumer with its state and dead letters.
     pub async fn remove_consumer(&self, consumer: Stored<HttpConsumer>) -> Result<(), Error> {
         self.store.write(vec![consumer.delete()]).await?;
+        self.rates.forget(ConsumerId(consumer.id));
         Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
     }
 

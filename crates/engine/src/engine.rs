@@ -13,6 +13,7 @@ use crate::clock::{Clock, random};
 use crate::expiry::Expiry;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
+use crate::rates::Rates;
 use crate::selection::CardCache;
 use crate::sync::Supervisor;
 use crate::tokens::AdminToken;
@@ -40,6 +41,7 @@ pub struct Engine {
     pub(crate) card_cache: CardCache,
     pub(crate) waiting: Waiting,
     pub(crate) expiry: Expiry,
+    pub(crate) rates: Rates,
     /// Rings when a paused consumer goes on.
     pub(crate) resumed: Notify,
     pub(crate) stop: CancellationToken,
@@ -62,6 +64,7 @@ impl Engine {
             card_cache: CardCache::default(),
             waiting: Waiting::default(),
             expiry: Expiry::default(),
+            rates: Rates::default(),
             resumed: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,

@@ -86,6 +86,8 @@ impl Engine {
                     .store
                     .counts(id, &book.select(&consumer.value.filters))
                     .await?;
+                let now = self.clock.now();
+                self.rates.count(id, now, messages.len() as u64, 0);
                 self.expiry
                     .expect(id, self.clock.now() + consumer.value.policy().ack_wait);
                 return Ok(Delivery {
@@ -180,6 +182,7 @@ impl Engine {
             }
         };
         self.store.update(id, step).await?;
+        self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
     }
 

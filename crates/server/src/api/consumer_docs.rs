@@ -119,6 +119,12 @@ struct ConsumerStats {
     position: u64,
     /// The stream's newest index.
     last_idx: u64,
+    /// How long the oldest message that was never handed out has waited, in milliseconds.
+    lag_ms: u64,
+    /// Messages handed to workers per second, over the last minute.
+    delivered_per_second: f64,
+    /// Messages settled per second, over the last minute.
+    settled_per_second: f64,
 }
 
 pub(super) fn out(view: ConsumerView) -> ConsumerOut {
@@ -127,7 +133,10 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         counts,
         position,
         last_idx,
+        lag,
+        rate,
     } = view;
+    let lag_ms = lag.map_or(0, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
     let Stored {
         id,
         org,
@@ -154,7 +163,13 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         num_pending: counts.pending,
         num_ack_pending: counts.ack_pending,
         num_dead: counts.dead,
-        stats: ConsumerStats { position, last_idx },
+        stats: ConsumerStats {
+            position,
+            last_idx,
+            lag_ms,
+            delivered_per_second: rate.delivered,
+            settled_per_second: rate.settled,
+        },
         created_at,
         updated_at,
     }

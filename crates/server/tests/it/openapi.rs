@@ -1,4 +1,4 @@
-//! The OpenAPI document is committed, so that a change of the API is seen in review.
+//! The API's document is committed, so that a change of the API is seen in review.
 
 use crate::harness::Server;
 

@@ -1,4 +1,4 @@
-//! Every operation of the OpenAPI document denies by default. There are no exceptions.
+//! Every operation of the API's document denies by default. There are no exceptions.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
