@@ -34,7 +34,8 @@ pub(super) async fn check(api: &Api, ledger: &Ledger) -> Option<()> {
     let consumers = consumers["data"].as_array().unwrap();
     let slugs: BTreeSet<String> = consumers.iter().map(|one| text(&one["slug"])).collect();
     ledger.settings().see_consumers(&slugs);
-    see_sync(api, ledger).await?;
+    let sync = api.get(&api.sync("")).await?.expect(200);
+    ledger.settings().see_sync_again(&sync);
     Some(())
 }
 

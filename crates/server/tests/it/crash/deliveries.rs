@@ -174,8 +174,9 @@ impl Deliveries {
         self.delivered.contains(&idx) && self.ack_sent.contains(&idx)
     }
 
-    /// Versions whose ack was answered.
-    pub(super) fn acked(&self) -> usize {
-        self.acked.len()
+    /// Deliveries, and versions whose ack was answered.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let deliveries = self.by_record.values().map(BTreeMap::len).sum();
+        (deliveries, self.acked.len())
     }
 }

@@ -52,6 +52,17 @@ impl Ledger {
         self.deliveries[consumer].lock().unwrap()
     }
 
+    /// How much there is to contradict, in words.
+    pub(super) fn summary(&self) -> String {
+        let versions = self.log().versions();
+        let [all, customers] = [0, 1].map(|consumer| self.deliveries(consumer).counts());
+        let resumed = self.settings().resumed();
+        format!(
+            "{versions} versions, {} and {} deliveries, {} and {} acks, {resumed} backfills resumed",
+            all.0, customers.0, all.1, customers.1
+        )
+    }
+
     /// What was configured.
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap()
@@ -90,6 +101,11 @@ impl Log {
     /// The newest index seen of each record.
     pub(super) fn newest(&self) -> HashMap<String, u64> {
         self.newest.clone()
+    }
+
+    /// How many versions were seen.
+    pub(super) fn versions(&self) -> usize {
+        self.versions.len()
     }
 
     /// The newest index seen.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use headrace_sandbox::stripe::Stripe;
+use headrace_sandbox::stripe::{Collection, Stripe};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -36,6 +36,8 @@ pub(super) struct Life {
     story: Vec<String>,
     /// Whether the last start was checked to the end. If not, the next one is.
     is_checked: bool,
+    /// Starts that were checked to the end.
+    checks: usize,
 }
 
 impl Life {
@@ -44,6 +46,7 @@ impl Life {
         let rng = Rng::new(seed);
         let (stripe, base) = sandbox_of(seed).await;
         stripe.seed_all(250);
+        stripe.seed(Collection::Customer, 500);
         let scratch = tempfile::tempdir().unwrap();
         let data = scratch.path().join("data");
         let mut server = Setup::on(&data)
@@ -86,6 +89,7 @@ impl Life {
             crashed: Histogram::default(),
             story: Vec::new(),
             is_checked: true,
+            checks: 0,
         }
     }
     /// Starts the server and has it end without warning, once.
@@ -126,6 +130,12 @@ impl Life {
             assert_eq!(messages.unwrap().len(), 0, "what was done came again");
             self.had_all(&api, consumer).await;
         }
+        tell(&format!(
+            "seed {}: {}, {} starts checked",
+            self.seed,
+            self.ledger.summary(),
+            self.checks
+        ));
         std::mem::take(&mut self.crashed)
     }
 
@@ -184,6 +194,7 @@ impl Life {
         };
         let (whole, signal) = tokio::join!(load, crash);
         self.is_checked = whole;
+        self.checks += usize::from(whole);
         signal
     }
 
@@ -256,7 +267,6 @@ impl Life {
         let records = checks::list(api, &self.ledger).await.unwrap();
         let is_selected = |collection: &str| consumer == 0 || collection == "stripe:customer";
         let deliveries = self.ledger.deliveries(consumer);
-        assert!(deliveries.acked() > 0);
         for record in records.values() {
             assert!(
                 !is_selected(&record.collection_id) || deliveries.is_done(record.updated_idx),

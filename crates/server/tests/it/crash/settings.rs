@@ -18,6 +18,8 @@ pub(super) struct Settings {
     name: (u64, u64),
     /// By collection: when it began, records, and whether it was complete.
     backfills: BTreeMap<String, (String, u64, bool)>,
+    /// Backfills that were seen before and after a restart, incomplete.
+    resumed: usize,
     drawn: u64,
 }
 
@@ -30,6 +32,7 @@ impl Settings {
             collections: collections.map(|name| format!("stripe:{name}")).collect(),
             name: (0, 0),
             backfills: BTreeMap::new(),
+            resumed: 0,
             drawn: 0,
         }
     }
@@ -87,6 +90,22 @@ impl Settings {
     pub(super) fn renaming(&mut self) -> String {
         self.name.1 += 1;
         format!("number {}", self.name.1)
+    }
+
+    /// The sync is shown for the first time after a restart.
+    pub(super) fn see_sync_again(&mut self, sync: &Value) {
+        let before = self.backfills.clone();
+        self.see_sync(sync);
+        let is_resumed = |(id, known): (&String, &(String, u64, bool))| {
+            let now = &self.backfills[id];
+            !known.2 && now.0 == known.0 && known.1 > 0
+        };
+        self.resumed += before.iter().filter(|one| is_resumed(*one)).count();
+    }
+
+    /// Backfills that went on after a crash where they were.
+    pub(super) fn resumed(&self) -> usize {
+        self.resumed
     }
 
     /// The sync was shown. Must be told of all showings in their order.
