@@ -112,7 +112,7 @@ impl Life {
     /// all of it, crashes once more, and finds everything done. Answers how it crashed before.
     pub(super) async fn end_well(mut self) -> Histogram {
         self.story.push("the end".to_owned());
-        let (process, api) = self.start().await;
+        let (mut process, api) = self.start().await;
         checks::check(&api, &self.ledger).await.unwrap();
         let all = account::FOLLOWED.map(|(name, _)| format!("stripe:{name}"));
         load::patch_sync(&api, &self.ledger, json!({"collection_ids": all}))
@@ -122,7 +122,7 @@ impl Life {
         for consumer in 0..CONSUMERS.len() {
             self.drain(&api, consumer).await;
         }
-        drop(process);
+        process.kill().await;
         let (_process, api) = self.start().await;
         checks::check(&api, &self.ledger).await.unwrap();
         for consumer in 0..CONSUMERS.len() {
