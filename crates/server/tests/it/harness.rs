@@ -324,8 +324,14 @@ pub(crate) fn text(value: &Value) -> String {
 
 /// A sandbox account, served.
 pub(crate) async fn sandbox() -> (Stripe, String) {
+    sandbox_of(StripeOptions::default().seed).await
+}
+
+/// A sandbox account of which this seed decides everything, served.
+pub(crate) async fn sandbox_of(seed: u64) -> (Stripe, String) {
     let stripe = Stripe::new(StripeOptions {
         key: KEY.to_owned(),
+        seed,
         ..StripeOptions::default()
     });
     let local = ([127, 0, 0, 1], 0).into();

@@ -5,6 +5,7 @@
 mod bad_input;
 mod cli;
 mod consuming;
+mod crash;
 mod getting_started;
 mod harness;
 mod idempotency;
