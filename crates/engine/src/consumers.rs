@@ -8,7 +8,7 @@ use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
-use crate::names::{check_name, check_slug};
+use crate::names::{check_metadata, check_name, check_slug};
 use crate::rates::Rate;
 use crate::{Engine, Error};
 
@@ -125,28 +125,26 @@ impl Engine {
         check(&value)?;
         let restart = value.deliver_policy != consumer.value.deliver_policy;
         let refilter = value.filters != consumer.value.filters;
-        let unpaused = consumer.value.paused && !value.paused;
         let id = ConsumerId(consumer.id);
         consumer.value = value;
-        let position = match restart {
-            true => Some(self.position_of(consumer.org, &consumer.value).await?),
-            false => None,
-        };
-        consumer
-            .save(&*self.store, self.clock.now())
-            .await
-            .map_err(taken)?;
-        if let Some(position) = position {
+        let gate = self.gates.of(id);
+        let closed = gate.write().await;
+        if restart {
+            // First: a crash between the two delivers again, the other way round it would not.
+            let position = self.position_of(consumer.org, &consumer.value).await?;
             self.store
                 .update(id, &mut |state| state.reset(position))
                 .await?;
         }
+        consumer
+            .save(&*self.store, self.clock.now())
+            .await
+            .map_err(taken)?;
         if refilter {
             self.refilter(&consumer).await?;
         }
-        if unpaused {
-            self.resumed.notify_waiters();
-        }
+        drop(closed);
+        self.reconfigured.notify_waiters();
         self.consumer_view(consumer).await
     }
 
@@ -154,6 +152,8 @@ impl Engine {
     pub async fn remove_consumer(&self, consumer: Stored<HttpConsumer>) -> Result<(), Error> {
         self.store.write(vec![consumer.delete()]).await?;
         self.rates.forget(ConsumerId(consumer.id));
+        self.gates.forget(ConsumerId(consumer.id));
+        self.reconfigured.notify_waiters();
         Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
     }
 
@@ -260,6 +260,7 @@ fn check(consumer: &HttpConsumer) -> Result<(), Error> {
     if let Some(slug) = &consumer.slug {
         check_slug("slug", slug, &mut problems);
     }
+    check_metadata(Some(&consumer.metadata), &mut problems);
     if let Some(name) = &consumer.name {
         check_name("name", name, &mut problems);
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::entity::{self, Stored, account_name};
 use crate::error::Problems;
-use crate::names::check_name;
+use crate::names::{check_metadata, check_name};
 use crate::outbound::{Account, AccountError, Call, CallError, MASK, seal_secrets};
 use crate::providers::Provider;
 use crate::{Engine, Error};
@@ -65,6 +65,7 @@ impl Engine {
         new: NewCredential,
     ) -> Result<(Stored<config::Credential>, bool), Error> {
         let mut problems = Problems::default();
+        check_metadata(new.metadata.as_ref(), &mut problems);
         if let Some(name) = &new.name {
             check_name("name", name, &mut problems);
         }
@@ -74,16 +75,12 @@ impl Engine {
         let now = self.clock.now();
         let id = CredentialId(self.new_id());
         let checked = match new.verify {
-            true => self.verify(id, &provider, kind, &fields).await?,
-            false => Checked {
-                account: None,
-                health: Health::noted(
-                    HealthStatus::Initializing,
-                    "not checked yet: taken with verify=false",
-                    now,
-                ),
-            },
+            true => self.verify(id, &provider, kind, &fields).await,
+            false => Ok(self.unchecked()),
         };
+        // Syncs share the budget of a stored credential; this one's served the check alone.
+        self.sync.outbound.forget(id);
+        let checked = checked?;
         let known = match &checked.account {
             Some(account) => {
                 let name = account_name(&kind.id, account);
@@ -93,8 +90,6 @@ impl Engine {
             }
             None => None,
         };
-        // Syncs share the budget of a stored credential; this one's served the check alone.
-        self.sync.outbound.forget(id);
         if let Some(known) = known {
             let mut credential =
                 entity::load::<config::Credential>(&*self.store, org, known.id).await?;
@@ -171,12 +166,14 @@ impl Engine {
             let given = read_some(kind, &given)?;
             known.extend(given);
             let fields = kind.read(&known).map_err(unusable)?;
-            if verify {
-                let checked = self.verify(id, &provider, kind, &fields).await?;
-                same_account(credential.value.account.as_ref(), checked.account.as_ref())?;
-                credential.value.account = checked.account.or(credential.value.account.take());
-                credential.value.health = checked.health;
-            }
+            let checked = match verify {
+                true => self.verify(id, &provider, kind, &fields).await?,
+                false => self.unchecked(),
+            };
+            same_account(credential.value.account.as_ref(), checked.account.as_ref())?;
+            // Fields that nobody has checked may be another account's: it merges with none.
+            credential.value.account = checked.account;
+            credential.value.health = checked.health;
             self.seal_into(&mut credential, kind, &fields)?;
         }
         let value = &mut credential.value;
@@ -186,6 +183,9 @@ impl Engine {
             problems.check()?;
             value.name = name;
         }
+        let mut problems = Problems::default();
+        check_metadata(metadata.as_ref(), &mut problems);
+        problems.check()?;
         value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
         value.rate_limit = rate_limit.unwrap_or(value.rate_limit);
         credential.save(&*self.store, self.clock.now()).await?;
@@ -260,6 +260,15 @@ impl Engine {
         credential.value.secret_names = secret.into_keys().collect();
         credential.value.properties = shown;
         Ok(())
+    }
+
+    fn unchecked(&self) -> Checked {
+        let note = "not checked yet: taken with verify=false";
+        let health = Health::noted(HealthStatus::Initializing, note, self.clock.now());
+        Checked {
+            account: None,
+            health,
+        }
     }
 
     /// Asks the provider whether the credential works. Refused is an error with the provider's words;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::clock::{Clock, random};
 use crate::expiry::Expiry;
+use crate::gates::Gates;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
@@ -42,8 +43,9 @@ pub struct Engine {
     pub(crate) waiting: Waiting,
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
-    /// Rings when a paused consumer goes on.
-    pub(crate) resumed: Notify,
+    pub(crate) gates: Gates,
+    /// Rings when a consumer or a sync was changed: those who wait look again.
+    pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) admin_token: Option<AdminToken>,
     tasks: TaskTracker,
@@ -65,7 +67,8 @@ impl Engine {
             waiting: Waiting::default(),
             expiry: Expiry::default(),
             rates: Rates::default(),
-            resumed: Notify::new(),
+            gates: Gates::default(),
+            reconfigured: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,
             tasks: TaskTracker::new(),

@@ -73,7 +73,9 @@ impl Engine {
             }
         }
         while !self.stop.is_cancelled() {
-            while let Some(id) = self.expiry.take_due(self.clock.now()) {
+            while let Some(id) = self.expiry.take_due(self.clock.now())
+                && !self.stop.is_cancelled()
+            {
                 if let Err(error) = self.expire_one(id).await {
                     tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
                     self.expiry
@@ -99,9 +101,17 @@ impl Engine {
             .expire(id, self.clock.now(), &consumer.value.policy())
             .await
         {
-            Ok(Some(next)) => self.expiry.expect(id, next),
-            Ok(None) | Err(StoreError::NoConsumer) => {}
+            Ok(_) => {}
+            Err(StoreError::NoConsumer) => return Ok(()),
             Err(error) => return Err(error.into()),
+        }
+        // Only windows: what waits to be delivered again waits for a worker, not for a timer.
+        let mut window = None;
+        self.store
+            .inspect(id, &mut |state| window = state.next_window_end())
+            .await?;
+        if let Some(end) = window {
+            self.expiry.expect(id, end);
         }
         Ok(())
     }

@@ -6,11 +6,11 @@ use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::{
     Consumer, DeadLetter, NotAToken, Outstanding, Phase, Settled, Token,
 };
-use headrace_model::{ConsumerId, RecordId, Timestamp};
+use headrace_model::{ConsumerId, OrgId, RecordId, Timestamp};
 use headrace_store::{Counts, Message, Next, Row};
 use tokio::time::Instant;
 
-use crate::entity::Stored;
+use crate::entity::{self, Stored};
 use crate::records::MAX_ANSWER_BYTES;
 use crate::selection::LaneBook;
 use crate::{Engine, Error};
@@ -24,6 +24,17 @@ pub struct Delivery {
     pub book: LaneBook,
     /// The consumer's counts after it.
     pub counts: Counts,
+}
+
+/// Dead letters, with the current entries of their records.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    /// The letters.
+    pub letters: Vec<(DeadLetter, Option<Row>)>,
+    /// The lanes and syncs of their records.
+    pub book: LaneBook,
+    /// Whether there are more beyond the last one.
+    pub more: bool,
 }
 
 /// What is asked for a delivery.
@@ -75,70 +86,81 @@ impl Engine {
             false => Some(self.waiting.enter(id, consumer.value.max_waiting)?),
         };
         let give_up = Instant::now() + wait;
-        let mut consumer = consumer.clone();
         loop {
+            // Before looking: what happens from now on ends the wait.
             appended.borrow_and_update();
             released.borrow_and_update();
-            let resumed = self.resumed.notified();
-            let (messages, book) = self.take(&consumer, batch).await?;
+            let reconfigured = self.reconfigured.notified();
+            let (consumer, messages, book) = self.take(consumer.org, id, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
-                let counts = self
-                    .store
-                    .counts(id, &book.select(&consumer.value.filters))
-                    .await?;
-                let now = self.clock.now();
-                self.rates.count(id, now, messages.len() as u64, 0);
-                self.expiry
-                    .expect(id, self.clock.now() + consumer.value.policy().ack_wait);
+                let selection = book.select(&consumer.value.filters);
+                let counts = self.store.counts(id, &selection).await?;
+                self.rates
+                    .count(id, self.clock.now(), messages.len() as u64, 0);
                 return Ok(Delivery {
                     messages,
                     book,
                     counts,
                 });
             }
-            let due = self
-                .store
-                .expire(id, self.clock.now(), &consumer.value.policy())
-                .await?;
-            let due = due.map(|at| Instant::now() + at.since(self.clock.now()));
-            let until = due.map_or(give_up, |due| due.min(give_up));
+            let until = match consumer.value.paused {
+                true => give_up,
+                false => give_up.min(self.next_due(&consumer).await?),
+            };
             tokio::select! {
                 _ = appended.changed() => {}
                 _ = released.changed() => {}
-                () = resumed => {}
+                () = reconfigured => {}
                 () = tokio::time::sleep_until(until) => {}
                 () = self.stop.cancelled() => {}
             }
-            // It may have been patched, paused or removed meanwhile.
-            consumer = self
-                .consumer(consumer.org, &consumer.id.to_string())
-                .await?;
         }
     }
 
+    /// When something that was given back is due, or a window ends.
+    async fn next_due(&self, consumer: &Stored<HttpConsumer>) -> Result<Instant, Error> {
+        /// What is due already was just looked for: no sense in looking again at once.
+        const PAUSE: Duration = Duration::from_millis(10);
+        let (id, policy) = (ConsumerId(consumer.id), consumer.value.policy());
+        let now = self.clock.now();
+        let due = self.store.expire(id, now, &policy).await?;
+        let wait = due.map_or(Duration::from_secs(300), |due| due.since(now));
+        Ok(Instant::now() + wait.max(PAUSE))
+    }
+
+    /// Takes what is there now, by the consumer's settings of now.
     async fn take(
         &self,
-        consumer: &Stored<HttpConsumer>,
+        org: OrgId,
+        id: ConsumerId,
         batch: usize,
-    ) -> Result<(Vec<Message>, LaneBook), Error> {
+    ) -> Result<(Stored<HttpConsumer>, Vec<Message>, LaneBook), Error> {
+        let gate = self.gates.of(id);
+        let _open = gate.read().await;
+        let consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
         let stream = consumer.value.stream_id;
         // The bound first: what the selection does not know yet lies beyond it.
         let upto = self.store.last_idx(stream).await?;
-        let book = self.lane_book(consumer.org, stream).await?;
+        let book = self.lane_book(org, stream).await?;
         if consumer.value.paused {
-            return Ok((Vec::new(), book));
+            return Ok((consumer, Vec::new(), book));
         }
         let selection = book.select(&consumer.value.filters);
         let policy = consumer.value.policy();
+        let now = self.clock.now();
+        let max_bytes = MAX_ANSWER_BYTES;
         let next = Next {
-            now: self.clock.now(),
+            now,
             policy: &policy,
             selection: &selection,
             upto,
             batch,
-            max_bytes: MAX_ANSWER_BYTES,
+            max_bytes,
         };
-        Ok((self.store.next(ConsumerId(consumer.id), next).await?, book))
+        // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
+        self.expiry.expect(id, now + policy.ack_wait);
+        let messages = self.store.next(id, next).await?;
+        Ok((consumer, messages, book))
     }
 
     /// Settles deliveries. Tokens that are late, repeated or another consumer's change nothing.
@@ -219,11 +241,15 @@ impl Engine {
                 };
             })
             .await?;
-        let mut peeked = Vec::new();
+        let (mut peeked, mut bytes) = (Vec::new(), 0);
         for (idx, record, entry) in seen {
             let row = self.store.record(stream, record).await?;
             if let Some(row) = row.filter(|row| row.idx == idx) {
+                bytes += row.data.len();
                 peeked.push(Peeked::of(row, entry));
+            }
+            if bytes > MAX_ANSWER_BYTES {
+                return Ok((peeked, book));
             }
         }
         if what == Peek::Available && peeked.len() < limit {
@@ -246,19 +272,30 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         after: Option<RecordId>,
         limit: usize,
-    ) -> Result<(Vec<(DeadLetter, Option<Row>)>, LaneBook), Error> {
+    ) -> Result<DeadLetters, Error> {
         let stream = consumer.value.stream_id;
         let book = self.lane_book(consumer.org, stream).await?;
-        let letters = self
-            .store
-            .dead_letters(ConsumerId(consumer.id), after, limit)
-            .await?;
-        let mut found = Vec::with_capacity(letters.len());
+        let id = ConsumerId(consumer.id);
+        // One more than asked for tells whether there is more.
+        let mut letters = self.store.dead_letters(id, after, limit + 1).await?;
+        let beyond = letters.len() > limit;
+        letters.truncate(limit);
+        let asked = letters.len();
+        let (mut found, mut bytes) = (Vec::with_capacity(asked), 0);
         for letter in letters {
             let row = self.store.record(stream, letter.record).await?;
+            bytes += row.as_ref().map_or(0, |row| row.data.len());
             found.push((letter, row));
+            if bytes > MAX_ANSWER_BYTES {
+                break;
+            }
         }
-        Ok((found, book))
+        let more = beyond || found.len() < asked;
+        Ok(DeadLetters {
+            letters: found,
+            book,
+            more,
+        })
     }
 
     /// Delivers dead records again at attempt 1: these, or all.

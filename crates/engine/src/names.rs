@@ -1,5 +1,6 @@
 //! What may be a slug.
 
+use headrace_model::config::Metadata;
 use headrace_model::ids::parse_uuid;
 
 use crate::error::Problems;
@@ -32,5 +33,16 @@ pub(crate) fn check_name(field: &str, name: &str, problems: &mut Problems) {
             field,
             "must be at most 255 characters, without control characters",
         );
+    }
+}
+
+/// The most bytes of JSON in a `metadata`: it stands beside every record that is delivered.
+const MAX_METADATA_BYTES: usize = 16 << 10;
+
+/// Notes that metadata is too large.
+pub(crate) fn check_metadata(metadata: Option<&Metadata>, problems: &mut Problems) {
+    let size = |metadata: &Metadata| serde_json::to_string(metadata).map_or(0, |text| text.len());
+    if metadata.is_some_and(|metadata| size(metadata) > MAX_METADATA_BYTES) {
+        problems.add("metadata", "must be at most 16 KiB of JSON");
     }
 }

@@ -31,8 +31,17 @@ impl Engine {
         filter: &Filter,
         range: Range,
     ) -> Result<Records, Error> {
+        // The bound first: a lane or sync that the filter does not know yet lies beyond it.
+        let upto = self.store.last_idx(stream).await?;
         let book = self.lane_book(org, stream).await?;
-        let page = self.store.read(stream, &book.select(filter), range).await?;
+        let from_the_end = range.newest_first && (range.after == 0 || range.after > upto);
+        let after = if from_the_end { upto + 1 } else { range.after };
+        let range = Range { after, ..range };
+        let mut page = self.store.read(stream, &book.select(filter), range).await?;
+        if page.rows.iter().any(|row| row.idx > upto) {
+            page.rows.retain(|row| row.idx <= upto);
+            page.more = true;
+        }
         Ok(Records { stream, book, page })
     }
 
@@ -48,8 +57,14 @@ impl Engine {
         let id = |lane: &Lane| RecordId::of(lane.sync, &lane.collection, upstream_id);
         let ids: Vec<RecordId> = book.taken_by(filter).map(id).collect();
         let mut rows: Vec<Row> = Vec::new();
+        let mut bytes = 0;
         for id in ids {
-            rows.extend(self.store.record(stream, id).await?);
+            let row = self.store.record(stream, id).await?;
+            bytes += row.as_ref().map_or(0, |row| row.data.len());
+            rows.extend(row);
+            if bytes > MAX_ANSWER_BYTES || rows.len() >= 1_000 {
+                break;
+            }
         }
         rows.retain(|row| filter.deleted.is_none_or(|deleted| row.deleted == deleted));
         rows.sort_by_key(|row| row.idx);

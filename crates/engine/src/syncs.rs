@@ -6,7 +6,7 @@ use headrace_store::{Batch, Kind, Range, Selection, StoreError};
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
-use crate::names::{check_name, check_slug};
+use crate::names::{check_metadata, check_name, check_slug};
 use crate::sync::{Reread, SyncError, SyncStatus};
 use crate::{Engine, Error};
 
@@ -61,6 +61,7 @@ impl Engine {
         let mut sync = Stored::new(self.new_id(), org, now, sync);
         sync.save(&*self.store, now).await.map_err(taken)?;
         self.card_cache.changed(org);
+        self.reconfigured.notify_waiters();
         self.sync.supervisor.changed(SyncId(sync.id));
         self.sync_view(sync).await
     }
@@ -138,6 +139,7 @@ impl Engine {
             .await
             .map_err(taken)?;
         self.card_cache.changed(sync.org);
+        self.reconfigured.notify_waiters();
         let id = SyncId(sync.id);
         self.sync.supervisor.changed(id);
         for gone in before
@@ -157,6 +159,7 @@ impl Engine {
         let id = SyncId(sync.id);
         self.store.write(vec![sync.delete()]).await?;
         self.card_cache.changed(sync.org);
+        self.reconfigured.notify_waiters();
         self.sync.supervisor.forget(id).await.map_err(not_syncing)?;
         if purge {
             self.purge(sync.value.stream_id, id, None).await?;
@@ -230,6 +233,10 @@ impl Engine {
             ));
         };
         check_name("name", &sync.name, &mut problems);
+        check_metadata(Some(&sync.metadata), &mut problems);
+        if let Some(external_id) = &sync.external_id {
+            check_name("external_id", external_id, &mut problems);
+        }
         if sync.name.trim().is_empty() {
             problems.add("name", "must not be empty");
         }

@@ -73,6 +73,11 @@ impl Engine {
             problems.add("name", "must not be empty");
         }
         problems.check()?;
+        if self.orgs().await?.iter().any(|org| org.value.name == name) {
+            return Err(Error::Conflict(format!(
+                "there is an organisation {name:?} already"
+            )));
+        }
         let id = self.new_id();
         let now = self.clock.now();
         let mut org = Stored::new(id, OrgId(id), now, config::Org { name });
@@ -146,6 +151,15 @@ impl Engine {
         }
         token.value.revoked = true;
         token.save(&*self.store, self.clock.now()).await
+    }
+
+    /// Whether a caller's token still is good: for answers that go on for long.
+    pub async fn still_good(&self, caller: &Caller) -> Result<bool, Error> {
+        if caller.token.is_nil() {
+            return Ok(true);
+        }
+        let token = entity::find::<StoredToken>(&*self.store, caller.org, caller.token).await?;
+        Ok(token.is_some_and(|token| !token.value.revoked))
     }
 
     /// Who presents this token. Compared in constant time; only hashes are kept.

@@ -143,6 +143,11 @@ impl Consumer {
         due.chain(self.held.iter().map(|(idx, record)| (*idx, *record, None)))
     }
 
+    /// When the next ack window ends.
+    pub fn next_window_end(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
     /// When something will happen by itself: a window ends, or a given-back message becomes due.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let window = self.deadlines.first().map(|(at, _)| *at);

@@ -251,17 +251,21 @@ impl FiltersIn {
                 ));
             }
         };
-        let sync_id = set(sync_id);
-        for id in sync_id.iter().flatten() {
-            if headrace_model::SyncId::parse(id).is_none() {
-                return Err(ApiError::invalid(
-                    "filters.sync_id",
-                    format!("has {id:?}, which is no sync's id"),
-                ));
-            }
-        }
-        let (provider, collection_id, external_id) =
-            (set(provider), set(collection_id), set(external_id));
+        let given = set("filters.sync_id", sync_id)?;
+        let read = |id: String| match headrace_model::SyncId::parse(&id) {
+            Some(id) => Ok(id.to_string()),
+            None => Err(ApiError::invalid(
+                "filters.sync_id",
+                format!("has {id:?}, which is no sync's id"),
+            )),
+        };
+        let sync_id = match given {
+            Some(ids) => Some(ids.into_iter().map(read).collect::<Result<_, _>>()?),
+            None => None,
+        };
+        let provider = set("filters.provider", provider)?;
+        let collection_id = set("filters.collection_id", collection_id)?;
+        let external_id = set("filters.external_id", external_id)?;
         Ok(Filter {
             provider,
             sync_id,
@@ -272,10 +276,17 @@ impl FiltersIn {
     }
 }
 
-fn set(values: Option<OneOrMany>) -> Option<BTreeSet<String>> {
-    let values: BTreeSet<String> = match values? {
-        OneOrMany::One(value) => BTreeSet::from([value]),
-        OneOrMany::Many(values) => values.into_iter().collect(),
+fn set(field: &str, values: Option<OneOrMany>) -> Result<Option<BTreeSet<String>>, ApiError> {
+    let values: BTreeSet<String> = match values {
+        None => return Ok(None),
+        Some(OneOrMany::One(value)) => BTreeSet::from([value]),
+        Some(OneOrMany::Many(values)) => values.into_iter().collect(),
     };
-    (!values.contains("*")).then_some(values)
+    if values.is_empty() {
+        return Err(ApiError::invalid(
+            field,
+            r#"must name at least one, or be "*""#,
+        ));
+    }
+    Ok((!values.contains("*")).then_some(values))
 }

@@ -4,11 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use headrace_engine::{LaneBook, Stored};
+use headrace_engine::{DeadLetters, Stored};
 use headrace_model::RecordId;
 use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::DeadLetter;
-use headrace_store::Row;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -59,23 +58,17 @@ async fn list_dead_letters(
     let after = cursor
         .map(|cursor| RecordId::parse(&cursor).ok_or_else(wrong))
         .transpose()?;
-    let (mut letters, book) = app.engine.dead_letters(&consumer, after, limit + 1).await?;
-    let more = letters.len() > limit;
-    letters.truncate(limit);
-    let next = letters
-        .last()
-        .filter(|_| more)
-        .map(|(letter, _)| letter.record);
-    Ok(json_bytes(write(&consumer, &letters, &book, next)))
+    let found = app.engine.dead_letters(&consumer, after, limit).await?;
+    Ok(json_bytes(write(&consumer, &found)))
 }
 
 /// Writes dead letters with their records.
-pub(super) fn write(
-    consumer: &Stored<HttpConsumer>,
-    letters: &[(DeadLetter, Option<Row>)],
-    book: &LaneBook,
-    next: Option<RecordId>,
-) -> Vec<u8> {
+pub(super) fn write(consumer: &Stored<HttpConsumer>, found: &DeadLetters) -> Vec<u8> {
+    let DeadLetters {
+        letters,
+        book,
+        more,
+    } = found;
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(consumer.value.stream_id, book);
     for (at, (letter, row)) in letters.iter().enumerate() {
@@ -100,8 +93,8 @@ pub(super) fn write(
         out.push(b'}');
     }
     out.push(b']');
-    if let Some(next) = next {
-        member(&mut out, "next_cursor", &next);
+    if let Some((last, _)) = letters.last().filter(|_| *more) {
+        member(&mut out, "next_cursor", &last.record);
     }
     out.push(b'}');
     out

@@ -186,5 +186,10 @@ fn refused(path: &str, message: &str) -> ApiError {
     } else {
         path.to_owned()
     };
+    // What was given is not repeated: it may be a secret in the wrong place.
+    let reason = match reason.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("must be {expected}"),
+        None => reason,
+    };
     ApiError::invalid(field, reason)
 }

@@ -91,3 +91,8 @@ pub(crate) enum OneOrMany {
     /// Any of these.
     Many(Vec<String>),
 }
+
+/// An `updated_idx` as text; one that no stream can reach is none.
+pub(super) fn read_idx(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|idx| *idx <= i64::MAX as u64)
+}

@@ -7,11 +7,13 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
-use headrace_engine::{Engine, MAX_ANSWER_BYTES};
+use headrace_engine::{Caller, Engine, MAX_ANSWER_BYTES};
+use headrace_model::StreamId;
 use headrace_model::filter::Filter;
-use headrace_model::{OrgId, StreamId};
 use headrace_store::Range;
+use serde::Deserialize;
 use tokio::sync::watch;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,24 +33,60 @@ const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Entries read at a time.
 const PAGE: usize = 200;
 
+/// Which records to follow.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LiveParams {
+    /// The stream, by id or slug; may be left out when there is exactly one.
+    stream_id: Option<String>,
+    /// Only those of this sync.
+    sync_id: Option<String>,
+    /// Only those of this provider.
+    provider: Option<String>,
+    /// Only those of this collection, such as `stripe:customer`.
+    collection_id: Option<String>,
+    /// Only those of syncs with this external id.
+    external_id: Option<String>,
+    /// Only deleted ones, or only others.
+    deleted: Option<bool>,
+}
+
 /// Follows records: one event per change, as it is committed. `id` is its `updated_idx`; pass the last
 /// one seen as `Last-Event-ID` to resume.
-#[utoipa::path(get, path = "/v1/records/live", tag = "records", params(RecordParams,
+#[utoipa::path(get, path = "/v1/records/live", tag = "records", params(LiveParams,
     ("Last-Event-ID" = Option<u64>, Header, description = "resume after this updated_idx")),
     responses((status = 200, content_type = "text/event-stream", body = String), Errors))]
 async fn live_records(
     CanRead(caller): CanRead,
     State(app): State<App>,
     headers: HeaderMap,
-    Query(params): Query<RecordParams>,
+    Query(params): Query<LiveParams>,
 ) -> Result<Response, ApiError> {
+    let LiveParams {
+        stream_id,
+        sync_id,
+        provider,
+        collection_id,
+        external_id,
+        deleted,
+    } = params;
+    let params = RecordParams {
+        stream_id,
+        sync_id,
+        provider,
+        collection_id,
+        external_id,
+        deleted,
+        ..RecordParams::default()
+    };
     let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
     let filter = params.filter()?;
     let resume = headers.get("last-event-id").map(|id| {
         let wrong = || ApiError::invalid("Last-Event-ID", "must be an updated_idx");
         id.to_str()
             .ok()
-            .and_then(|id| id.parse().ok())
+            .and_then(super::list::read_idx)
             .ok_or_else(wrong)
     });
     let after = match resume.transpose()? {
@@ -58,7 +96,7 @@ async fn live_records(
     let appended = app.engine.store().watch(stream).await?;
     let follower = Follower {
         app,
-        org: caller.org,
+        caller,
         stream,
         filter,
         after,
@@ -76,7 +114,7 @@ async fn live_records(
 
 struct Follower {
     app: App,
-    org: OrgId,
+    caller: Caller,
     stream: StreamId,
     filter: Filter,
     after: u64,
@@ -105,6 +143,9 @@ impl Follower {
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let engine: &Engine = &self.app.engine;
         loop {
+            if !engine.still_good(&self.caller).await? {
+                return Ok(None);
+            }
             // Before reading: what is appended during the read wakes the next turn.
             self.appended.borrow_and_update();
             let range = Range {
@@ -113,17 +154,10 @@ impl Follower {
                 max_bytes: MAX_ANSWER_BYTES,
                 newest_first: false,
             };
-            let upto = engine.store().last_idx(self.stream).await?;
             let records = engine
-                .records(self.org, self.stream, &self.filter, range)
+                .records(self.caller.org, self.stream, &self.filter, range)
                 .await?;
-            // Only up to the bound: a sync that the filter does not know yet lies beyond it.
-            let rows: Vec<_> = records
-                .page
-                .rows
-                .iter()
-                .filter(|row| row.idx <= upto)
-                .collect();
+            let rows = &records.page.rows;
             if let Some(last) = rows.last() {
                 self.after = last.idx;
                 let mut out = Vec::new();

@@ -226,10 +226,8 @@ async fn peek_messages(
         None | Some("available") => Peek::Available,
         Some("delivered") => Peek::Delivered,
         Some("dead") => {
-            let (letters, book) = app.engine.dead_letters(&consumer, None, limit).await?;
-            return Ok(json_bytes(super::dead_letters::write(
-                &consumer, &letters, &book, None,
-            )));
+            let found = app.engine.dead_letters(&consumer, None, limit).await?;
+            return Ok(json_bytes(super::dead_letters::write(&consumer, &found)));
         }
         Some(_) => {
             return Err(ApiError::invalid(

@@ -27,6 +27,7 @@ mod sync_collections;
 mod sync_docs;
 mod syncs;
 mod tokens;
+mod whole;
 
 use std::sync::Arc;
 
@@ -84,6 +85,7 @@ pub(crate) fn router(app: App) -> Router {
     let guarded = guarded
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn(whole::carry_out))
         .layer(from_fn_with_state(app.clone(), idempotency::replay))
         .layer(from_fn_with_state(app.clone(), auth::authenticate));
     let open = open.method_not_allowed_fallback(unknown_method);

@@ -39,31 +39,33 @@ pub(super) struct RecordParams {
     /// Only those of this collection, such as `stripe:customer`.
     pub(super) collection_id: Option<String>,
     /// Only this one; quick with `sync_id` and `collection_id` beside it.
-    upstream_id: Option<String>,
+    pub(super) upstream_id: Option<String>,
     /// Only those of syncs with this external id.
     pub(super) external_id: Option<String>,
     /// Only deleted ones, or only others.
     pub(super) deleted: Option<bool>,
     /// The `cursor` of the answer before.
-    after_cursor: Option<String>,
+    pub(super) after_cursor: Option<String>,
     /// The same.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// At most so many, 1 to 1000; 100 unless given.
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     /// `asc` (oldest change first, unless given) or `desc`.
-    order: Option<String>,
+    pub(super) order: Option<String>,
 }
 
 impl RecordParams {
     pub(super) fn filter(&self) -> Result<Filter, ApiError> {
-        if let Some(id) = &self.sync_id
-            && headrace_model::SyncId::parse(id).is_none()
-        {
-            return Err(ApiError::invalid("sync_id", "must be a sync's id"));
-        }
+        let sync_id = match &self.sync_id {
+            None => None,
+            Some(id) => match headrace_model::SyncId::parse(id) {
+                Some(id) => only(id.to_string()),
+                None => return Err(ApiError::invalid("sync_id", "must be a sync's id")),
+            },
+        };
         Ok(Filter {
             provider: self.provider.clone().and_then(only),
-            sync_id: self.sync_id.clone().and_then(only),
+            sync_id,
             collection_id: self.collection_id.clone().and_then(only),
             external_id: self.external_id.clone().and_then(only),
             deleted: self.deleted,
@@ -108,13 +110,10 @@ async fn list_records(
     }
     .limit()?;
     let cursor = params.after_cursor.or(params.cursor);
-    let wrong = |_| ApiError::invalid("after_cursor", "must be the cursor of an earlier answer");
-    let after = cursor
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(wrong)?
-        .unwrap_or(0);
+    let after = cursor.as_deref().map_or(Ok(0), |cursor| {
+        let wrong = "must be the cursor of an earlier answer";
+        super::list::read_idx(cursor).ok_or_else(|| ApiError::invalid("after_cursor", wrong))
+    })?;
     let range = Range {
         after,
         limit,

@@ -166,12 +166,17 @@ enum RejectOne {
     /// Its token.
     Token(String),
     /// Its token and why.
-    Reasoned {
-        /// Its token.
-        token: String,
-        /// Why.
-        error: Option<String>,
-    },
+    Reasoned(Reasoned),
+}
+
+/// One delivery that will never succeed, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reasoned {
+    /// Its token.
+    token: String,
+    /// Why.
+    error: Option<String>,
 }
 
 /// What a settlement did.
@@ -217,7 +222,7 @@ async fn settle_messages(
         .into_iter()
         .map(|one| match one {
             RejectOne::Token(token) => (token, None),
-            RejectOne::Reasoned { token, error } => (token, error.map(shortened)),
+            RejectOne::Reasoned(Reasoned { token, error }) => (token, error.map(shortened)),
         })
         .unzip();
     settlement.reject = tokens("reject", &texts)?.into_iter().zip(errors).collect();

@@ -57,7 +57,7 @@ impl LiveSet {
     pub(super) fn count_after(&self, selection: &Selection, after: u64) -> u64 {
         let sets = self.matching(selection);
         sets.iter()
-            .map(|set| set.range_cardinality(after + 1..))
+            .map(|set| set.range_cardinality(after.saturating_add(1)..))
             .sum()
     }
 
@@ -71,7 +71,7 @@ impl LiveSet {
     ) -> Vec<u64> {
         let rest = |set: &'a RoaringTreemap| {
             let mut indexes = set.iter();
-            indexes.advance_to(after + 1);
+            indexes.advance_to(after.saturating_add(1));
             indexes
         };
         let sources = self.matching(selection).into_iter().map(rest).collect();
