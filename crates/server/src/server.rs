@@ -81,6 +81,7 @@ impl Server {
         let app = App {
             engine: Arc::clone(&engine),
             metrics: Metrics::new()?,
+            ready: Arc::default(),
         };
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();

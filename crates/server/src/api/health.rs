@@ -1,10 +1,13 @@
 //! `/health`, `/ready` and `/v1/metrics`: whether it lives, whether it can work, how it does.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -39,7 +42,14 @@ async fn health() -> Json<StatusOut> {
 /// Whether the server can work: its store can write.
 #[utoipa::path(get, path = "/ready", tag = "health", security(()), responses((status = 200, body = StatusOut), Errors))]
 async fn ready(State(app): State<App>) -> Result<Json<StatusOut>, ApiError> {
-    app.engine.store().ready().await?;
+    // Asking costs a write: whoever asks again within a second gets the same answer.
+    let mut asked = app.ready.lock().await;
+    let fresh = asked.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+    if !fresh {
+        *asked = None;
+        app.engine.store().ready().await?;
+        *asked = Some(Instant::now());
+    }
     Ok(Json(StatusOut { status: "ok" }))
 }
 

@@ -49,6 +49,8 @@ pub(crate) struct App {
     pub engine: Arc<Engine>,
     /// The metrics.
     pub metrics: Metrics,
+    /// When the store was last found to be able to write.
+    pub ready: Arc<tokio::sync::Mutex<Option<tokio::time::Instant>>>,
 }
 
 /// Every route that carries no token: they tell nothing but whether the server works.

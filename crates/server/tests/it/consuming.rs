@@ -360,3 +360,50 @@ async fn settling_many_ways_in_one_call() {
         (&json!(2), &json!(1))
     );
 }
+
+#[tokio::test]
+async fn windows_end_without_anybody_asking_whatever_else_waits() {
+    let (_, mut server, _) = with_customers(1).await;
+    // A worker took this message and died; it is due again, and nobody asks for it.
+    server
+        .patch("/v1/http-consumers/c", json!({"ack_wait_ms": 100}))
+        .await
+        .expect(200);
+    assert_eq!(take(&server, json!({})).await.len(), 1);
+    let second = json!({"slug": "d", "ack_wait_ms": 700, "max_deliver": 1});
+    server.post("/v1/http-consumers", second).await.expect(201);
+    let taken = server
+        .post("/v1/http-consumers/d/next", json!({}))
+        .await
+        .expect(200);
+    assert_eq!(taken.as_array().unwrap().len(), 1);
+    server
+        .until(|| async { server.get("/v1/http-consumers/d").await["num_dead"] == 1 })
+        .await;
+    assert!(
+        server.terminate().success(),
+        "no timer keeps the server from stopping"
+    );
+}
+
+#[tokio::test]
+async fn a_waiting_worker_sees_a_patch() {
+    let (_, server, _) = with_customers(2).await;
+    let filtered = json!({"slug": "f", "filters": {"collection_id": "stripe:invoice"}});
+    server
+        .post("/v1/http-consumers", filtered)
+        .await
+        .expect(201);
+    let poll = server.post("/v1/http-consumers/f/next", json!({"wait_for": "50s"}));
+    let everything = server.patch("/v1/http-consumers/f", json!({"filters": {}}));
+    let (polled, _) = tokio::join!(poll, everything);
+    assert_eq!(polled.expect(200).as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn head_takes_no_messages() {
+    let (_, server, _) = with_customers(1).await;
+    let head = server.send(Method::HEAD, "/v1/http-consumers/c/next").await;
+    assert_eq!(head.status.as_u16(), 405);
+    assert_eq!(take(&server, json!({})).await.len(), 1);
+}
