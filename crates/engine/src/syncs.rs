@@ -282,18 +282,23 @@ impl Engine {
             lanes: Some(own.map(|lane| lane.no).collect()),
             deleted: None,
         };
-        let range = Range {
-            after: 0,
-            limit: 1_000,
-            max_bytes: 8 << 20,
-            newest_first: false,
-        };
+        // What comes later is of a collection that was taken in again: it is not meant.
+        let upto = self.store.last_idx(stream).await?;
+        let mut after = 0;
         loop {
-            let page = self.store.read(stream, &selection, range).await?;
-            let purge: Vec<RecordId> = page.rows.iter().map(|row| row.record).collect();
-            if purge.is_empty() {
+            let range = Range {
+                after,
+                limit: 1_000,
+                max_bytes: 8 << 20,
+                newest_first: false,
+            };
+            let mut rows = self.store.read(stream, &selection, range).await?.rows;
+            rows.retain(|row| row.idx <= upto);
+            let Some(last) = rows.last() else {
                 return Ok(());
-            }
+            };
+            after = last.idx;
+            let purge: Vec<RecordId> = rows.iter().map(|row| row.record).collect();
             let batch = Batch {
                 sync,
                 fence: None,

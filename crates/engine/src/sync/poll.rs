@@ -1,10 +1,11 @@
 //! One look at a feed: all events since the noted positions, each record once.
 //!
 //! The newest event of a record wins. Where two are so close that their order cannot be told, or an
-//! event's object cannot be used as it is, the record is read by id, once. Pages are applied as they
-//! come; the positions move only at the end, so a crash in between repeats the whole look.
+//! event's object cannot be used as it is, the record is read by id: once for all events before the
+//! read, whether the feed shows the newest first or last. Pages are applied as they come; the positions
+//! move only at the end, so a crash in between repeats the whole look.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headrace_model::Timestamp;
 use headrace_model::provider::{Action, Event, EventPage, Failure as Upstream, PageCursor};
@@ -56,18 +57,13 @@ struct Poll {
     wanted: BTreeMap<String, Timestamp>,
     /// Those of them that cannot get on, and why.
     failed: BTreeMap<String, Failure>,
-    handled: HashMap<(String, String), Handled>,
-    relisted: HashSet<(String, String)>,
+    /// When the page that is being applied was asked for: whatever it has read is read later.
+    page_at: Timestamp,
+    /// Up to when what happened to a record was applied in this look.
+    handled: HashMap<(String, String), Timestamp>,
+    /// The same of parents whose children were listed.
+    relisted: HashMap<(String, String), Timestamp>,
     applied: Vec<(String, String, Timestamp)>,
-}
-
-/// What was done about a record in this look.
-#[derive(Clone, Copy)]
-enum Handled {
-    /// An event of this time was applied.
-    At(Timestamp),
-    /// It was read by id: that is newer than any event of this look.
-    Read,
 }
 
 /// What one page of events asks for in one collection.
@@ -82,13 +78,7 @@ struct Work {
 
 impl Follower {
     pub(super) async fn poll(&mut self) -> Result<Looked, Failure> {
-        let mut poll = Poll {
-            wanted: self.ready(),
-            failed: BTreeMap::new(),
-            handled: HashMap::new(),
-            relisted: HashSet::new(),
-            applied: Vec::new(),
-        };
+        let mut poll = Poll::new(self.ready());
         let mut began_at = None;
         let mut cursor = None;
         while let Some(since) = poll.wanted.values().min().copied() {
@@ -97,6 +87,7 @@ impl Follower {
                 began_at = Some(seen_at);
                 self.find_gaps(&mut poll, seen_at);
             }
+            poll.page_at = seen_at;
             self.apply(&mut poll, &page).await?;
             cursor = page.next;
             if cursor.is_none() {
@@ -264,6 +255,17 @@ impl Follower {
 }
 
 impl Poll {
+    fn new(wanted: BTreeMap<String, Timestamp>) -> Self {
+        Self {
+            wanted,
+            failed: BTreeMap::new(),
+            page_at: Timestamp::from_micros(0),
+            handled: HashMap::new(),
+            relisted: HashMap::new(),
+            applied: Vec::new(),
+        }
+    }
+
     /// Notes what an event asks for, in view of what was done for the same record already.
     fn add(&mut self, work: &mut Work, collection: &str, event: &Event, action: Action) {
         self.applied
@@ -286,10 +288,10 @@ impl Poll {
             }
             Action::Refetch(id) => self.note(work, collection, id, event.at, None),
             Action::Relist { parent_id } => {
-                if self
-                    .relisted
-                    .insert((collection.to_owned(), parent_id.clone()))
-                {
+                let key = (collection.to_owned(), parent_id.clone());
+                let listed = self.relisted.get(&key);
+                if listed.is_none_or(|listed| listed.since(event.at) < DOUBT) {
+                    self.relisted.insert(key, self.page_at.max(event.at));
                     work.relist.insert(parent_id);
                 }
             }
@@ -308,20 +310,19 @@ impl Poll {
     ) {
         let key = (collection.to_owned(), id.clone());
         let is_clear = match self.handled.get(&key) {
-            Some(Handled::Read) => return,
-            Some(Handled::At(newer)) if newer.since(at) >= DOUBT => return,
-            Some(Handled::At(older)) => at.since(*older) >= DOUBT,
+            Some(handled) if handled.since(at) >= DOUBT => return,
+            Some(handled) => at.since(*handled) >= DOUBT,
             None => true,
         };
         match seen {
             Some(seen) if is_clear => {
                 work.seen.insert(id, seen);
-                self.handled.insert(key, Handled::At(at));
+                self.handled.insert(key, at);
             }
             _ => {
                 work.seen.remove(&id);
                 work.refetch.insert(id);
-                self.handled.insert(key, Handled::Read);
+                self.handled.insert(key, self.page_at.max(at));
             }
         }
     }
@@ -355,56 +356,10 @@ async fn apply_work(watched: &Watched, work: Work) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
+    const ID: &str = "cus_1";
+
     fn second(second: i64) -> Timestamp {
         Timestamp::from_seconds(second)
-    }
-
-    /// What is left to do after these events of one record: times, with whether their object is usable.
-    fn after(events: &[(i64, bool)]) -> (Option<Timestamp>, bool) {
-        let mut poll = Poll {
-            wanted: BTreeMap::new(),
-            failed: BTreeMap::new(),
-            handled: HashMap::new(),
-            relisted: HashSet::new(),
-            applied: Vec::new(),
-        };
-        let mut work = Work::default();
-        for (at, is_usable) in events {
-            let at = second(*at);
-            let seen = is_usable.then(|| settle::gone_event("cus_1".to_owned(), at));
-            poll.note(&mut work, "stripe:customer", "cus_1".to_owned(), at, seen);
-        }
-        let applied = work.seen.get("cus_1").and_then(|seen| seen.updated_at);
-        (applied, work.refetch.contains("cus_1"))
-    }
-
-    #[test]
-    fn the_newest_event_wins_in_any_order() {
-        assert_eq!(
-            after(&[(100, true), (90, true)]),
-            (Some(second(100)), false)
-        );
-        assert_eq!(
-            after(&[(90, true), (100, true)]),
-            (Some(second(100)), false)
-        );
-        assert_eq!(
-            after(&[(100, true), (90, false)]),
-            (Some(second(100)), false)
-        );
-    }
-
-    #[test]
-    fn events_that_are_too_close_are_read_once() {
-        assert_eq!(after(&[(100, true), (99, true)]), (None, true));
-        assert_eq!(
-            after(&[(100, true), (100, true), (100, true)]),
-            (None, true)
-        );
-        assert_eq!(
-            after(&[(100, false), (50, true), (200, true)]),
-            (None, true)
-        );
     }
 
     #[test]
@@ -414,5 +369,80 @@ mod tests {
         seen.add("c".to_owned(), "evt_2".to_owned(), second(20));
         seen.forget_before(second(15));
         assert!(!seen.has("c", "evt_1") && seen.has("c", "evt_2") && !seen.has("d", "evt_2"));
+    }
+
+    /// What a page that was asked for at this time does about events of a record.
+    fn page(poll: &mut Poll, page_at: i64, events: &[(i64, bool)]) -> (bool, bool) {
+        poll.page_at = second(page_at);
+        let mut work = Work::default();
+        for (at, usable) in events {
+            let at = second(*at);
+            let seen = usable.then(|| settle::gone_event(ID.to_owned(), at));
+            poll.note(&mut work, "stripe:customer", ID.to_owned(), at, seen);
+        }
+        (work.seen.contains_key(ID), work.refetch.contains(ID))
+    }
+
+    const APPLIED: (bool, bool) = (true, false);
+    const READ: (bool, bool) = (false, true);
+    const NOTHING: (bool, bool) = (false, false);
+
+    #[test]
+    fn one_read_is_enough_for_all_events_before_it() {
+        let mut poll = Poll::new(BTreeMap::new());
+        assert_eq!(page(&mut poll, 100, &[(90, false), (80, false)]), READ);
+        assert_eq!(page(&mut poll, 101, &[(70, false), (98, true)]), NOTHING);
+    }
+
+    #[test]
+    fn what_happens_after_the_read_is_not_passed_over() {
+        for (event, expected) in [
+            ((99, false), READ),
+            ((100, true), READ),
+            ((107, false), READ),
+        ] {
+            let mut poll = Poll::new(BTreeMap::new());
+            assert_eq!(page(&mut poll, 100, &[(50, false)]), READ);
+            assert_eq!(page(&mut poll, 110, &[event]), expected, "{event:?}");
+        }
+        let mut poll = Poll::new(BTreeMap::new());
+        assert_eq!(page(&mut poll, 100, &[(50, false)]), READ);
+        assert_eq!(page(&mut poll, 110, &[(107, true)]), APPLIED);
+    }
+
+    #[test]
+    fn the_newest_event_wins_in_either_order() {
+        for events in [[(50, true), (60, true)], [(60, true), (50, true)]] {
+            let mut poll = Poll::new(BTreeMap::new());
+            assert_eq!(page(&mut poll, 100, &events), APPLIED);
+            assert_eq!(poll.handled.values().collect::<Vec<_>>(), [&second(60)]);
+        }
+        let mut poll = Poll::new(BTreeMap::new());
+        assert_eq!(page(&mut poll, 100, &[(50, true), (51, true)]), READ);
+    }
+
+    #[test]
+    fn children_are_listed_again_for_what_happens_after_the_listing() {
+        let mut poll = Poll::new(BTreeMap::new());
+        let mut listed = |page_at: i64, at: i64| {
+            poll.page_at = second(page_at);
+            let event = Event {
+                id: format!("evt_{at}"),
+                at: second(at),
+                kind: "customer.subscription.updated".to_owned(),
+                object: bytes::Bytes::new(),
+                api_version: None,
+                data: bytes::Bytes::new(),
+            };
+            let action = Action::Relist {
+                parent_id: "sub_1".to_owned(),
+            };
+            let mut work = Work::default();
+            poll.add(&mut work, "stripe:subscription_item", &event, action);
+            !work.relist.is_empty()
+        };
+        assert!(listed(100, 90));
+        assert!(!listed(100, 80));
+        assert!(listed(110, 107));
     }
 }

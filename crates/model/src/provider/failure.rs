@@ -164,8 +164,9 @@ impl Said {
     fn shows(&self, sign: &Sign) -> bool {
         let status = sign.status.is_none_or(|status| status.holds(self.status));
         let code = sign.code.is_none() || sign.code == self.code;
+        let message = sign.message.is_none() || sign.message == self.message;
         let param = sign.param.is_none() || sign.param == self.param;
-        status && code && param
+        status && code && message && param
     }
 }
 

@@ -168,6 +168,7 @@ pub(super) struct ErrorsFile {
 pub(super) struct Sign {
     pub(super) status: Option<Status>,
     pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
     pub(super) param: Option<String>,
 }
 
@@ -176,6 +177,7 @@ pub(super) struct Sign {
 struct SignFile {
     status: Option<Status>,
     code: Option<String>,
+    message: Option<String>,
     param: Option<String>,
 }
 
@@ -186,14 +188,18 @@ impl TryFrom<SignFile> for Sign {
         let SignFile {
             status,
             code,
+            message,
             param,
         } = file;
-        if status.is_none() && code.is_none() && param.is_none() {
-            return Err("give a status, a code or a param: nothing at all would fit every answer");
+        if status.is_none() && code.is_none() && message.is_none() && param.is_none() {
+            return Err(
+                "give a status, a code, a message or a param: nothing at all would fit every answer",
+            );
         }
         Ok(Self {
             status,
             code,
+            message,
             param,
         })
     }

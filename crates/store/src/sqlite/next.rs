@@ -52,14 +52,16 @@ impl SqliteStore {
             let asked = indexes.len();
             let stream = std::sync::Arc::clone(&active.stream);
             let found = self.rows(&stream, indexes, room).await?;
-            let cut = found.looked_at < asked;
+            let looked_at = found.looked_at;
+            let cut = looked_at < asked;
             let leased = lease(&mut turn.active, next, &again, &fresh, found);
             bytes += leased
                 .iter()
                 .map(|message| message.row.data.len())
                 .sum::<usize>();
             messages.extend(leased);
-            if cut && !messages.is_empty() {
+            // Nothing was looked at where the stream was dropped meanwhile.
+            if cut && (!messages.is_empty() || looked_at == 0) {
                 break;
             }
         }

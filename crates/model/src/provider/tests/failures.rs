@@ -26,12 +26,18 @@ fn the_bodys_words_are_kept() {
 fn failures_are_sorted() {
     let missing = r#"{"error":{"code":"resource_missing","param":"id"}}"#;
     let cursor = r#"{"error":{"code":"resource_missing","param":"starting_after"}}"#;
+    let imitated = r#"{"error":{"type":"invalid_request_error","message":"Not Found"}}"#;
+    let no_address = r#"{"error":{"type":"invalid_request_error","message":"Unrecognized request URL (GET: /v1/customer/cus_1)."}}"#;
     let seconds = |n| Some(Duration::from_secs(n));
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
     let later = "Sun, 06 Nov 1994 08:49:47 GMT";
     for (status, headers, body, expected) in [
         (404, vec![], missing, Failure::Gone),
         (404, vec![], "<html>no such page</html>", Failure::Rejected),
+        (404, vec![], "404: Not Found", Failure::Rejected),
+        (404, vec![], imitated, Failure::Gone),
+        (400, vec![], imitated, Failure::Rejected),
+        (404, vec![], no_address, Failure::Rejected),
         (400, vec![], cursor, Failure::UnknownCursor),
         (429, vec![], "{}", Failure::Throttled(None)),
         (
