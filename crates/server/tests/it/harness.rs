@@ -230,31 +230,6 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
     }
-
-    /// Every record of the stream, by (collection, upstream id).
-    pub(crate) async fn records(
-        &self,
-        stream: &str,
-    ) -> std::collections::BTreeMap<(String, String), Value> {
-        let mut found = std::collections::BTreeMap::new();
-        let mut cursor = String::new();
-        loop {
-            let path = format!("/v1/records?stream_id={stream}&limit=1000{cursor}");
-            let page = self.get(&path).await;
-            let records = page["records"].as_array().unwrap();
-            if records.is_empty() {
-                return found;
-            }
-            for record in records {
-                let key = (text(&record["collection_id"]), text(&record["upstream_id"]));
-                assert!(
-                    found.insert(key, record.clone()).is_none(),
-                    "a record stands once: {record}"
-                );
-            }
-            cursor = format!("&after_cursor={}", text(&page["cursor"]));
-        }
-    }
 }
 
 impl Drop for Server {
