@@ -55,6 +55,8 @@ pub enum Content {
 pub struct Observation {
     /// The record's id at the provider.
     pub upstream_id: String,
+    /// The upstream id of its parent, for a collection that is listed under one.
+    pub parent_id: Option<String>,
     /// What was seen.
     pub content: Content,
     /// When, or as which revision.
@@ -163,6 +165,7 @@ mod tests {
         let upstream_id = "cus_1".to_owned();
         Observation {
             upstream_id,
+            parent_id: None,
             content,
             version,
             origin,

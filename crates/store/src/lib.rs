@@ -86,6 +86,16 @@ pub trait Store: Send + Sync + 'static {
     /// The current entry of a record of this stream, tombstones included.
     async fn record(&self, stream: StreamId, record: RecordId) -> Result<Option<Row>>;
 
+    /// The upstream ids of the records of a collection that were last seen below this parent, without
+    /// those that are deleted.
+    async fn children(
+        &self,
+        stream: StreamId,
+        sync: SyncId,
+        collection: &str,
+        parent: &str,
+    ) -> Result<Vec<String>>;
+
     /// The lanes of a stream: every (sync, collection) that was ever appended to. A snapshot: lanes
     /// made later have only entries beyond the [`Store::last_idx`] read before it.
     async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>>;

@@ -22,7 +22,7 @@ pub struct Batch {
     pub cursors: Vec<CursorWrite>,
 }
 
-/// A cursor of one collection of the batch's sync. The body is the caller's.
+/// A cursor of one collection of the batch's sync. The body is the caller's; an empty one removes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CursorWrite {
     /// The collection, or another name the caller keeps a cursor under.

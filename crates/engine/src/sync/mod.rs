@@ -11,8 +11,10 @@ mod collection;
 mod context;
 mod describe;
 mod error;
+mod extent;
 mod failure;
 mod feed;
+mod look;
 mod pace;
 mod pages;
 mod poll;
@@ -23,6 +25,7 @@ mod settle;
 mod state;
 mod status;
 mod supervisor;
+mod sweep;
 
 pub use error::SyncError;
 pub use status::{Activity, BackfillStatus, CollectionStatus, SyncStatus};

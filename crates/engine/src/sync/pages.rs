@@ -21,6 +21,8 @@ pub(super) struct Fetched {
     pub(super) rows: Vec<(Row, Timestamp)>,
     /// Where the next step begins; `None` at the end.
     pub(super) next: Option<PageCursor>,
+    /// When the first record that was listed was created: the newest of the step.
+    pub(super) newest: Option<Timestamp>,
 }
 
 impl Watched {
@@ -52,13 +54,19 @@ impl Watched {
         priority: Priority,
     ) -> Result<Vec<Observation>, Failure> {
         let completing = rows.into_iter().map(|(mut row, seen_at)| async move {
-            self.complete(&mut row, priority).await?;
-            Ok(settle::read(row, seen_at))
+            match self.complete(&mut row, priority).await {
+                Ok(()) => Ok(Some(settle::read(row, seen_at))),
+                Err(failure) if failure.is_of_a_part() => {
+                    self.look_at(&row.upstream_id, priority).await
+                }
+                Err(failure) => Err(failure),
+            }
         });
-        stream::iter(completing)
+        let seen: Vec<Option<Observation>> = stream::iter(completing)
             .buffered(AT_ONCE)
             .try_collect()
-            .await
+            .await?;
+        Ok(seen.into_iter().flatten().collect())
     }
 
     /// All children of a parent. No children where the parent is gone.
@@ -109,11 +117,13 @@ impl Watched {
                 created_from: from,
                 cursor: at.as_ref(),
                 page_size: self.context.parts.settings.page_size,
+                ..Listing::default()
             };
             let request = self.collection().list(&listing)?;
             match self.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
                 Asked::Page((page, response)) => {
+                    let newest = page.records.first().and_then(|row| row.created_at);
                     let wanted = |row: &Row| {
                         row.created_at
                             .zip(from)
@@ -123,6 +133,7 @@ impl Watched {
                     return Ok(Fetched {
                         rows: rows.map(|row| (row, response.seen_at)).collect(),
                         next: page.next,
+                        newest,
                     });
                 }
             }
@@ -156,6 +167,7 @@ impl Watched {
                 Asked::Page((page, _)) => break page,
             }
         };
+        let newest = page.records.first().and_then(|row| row.created_at);
         let ids = page.records.into_iter().map(|row| row.upstream_id);
         let families = ids.map(|id| async move { self.children(&id, priority).await });
         let families: Vec<_> = stream::iter(families)
@@ -170,6 +182,7 @@ impl Watched {
         Ok(Fetched {
             rows: families.into_iter().flatten().filter(wanted).collect(),
             next: page.next,
+            newest,
         })
     }
 
@@ -192,7 +205,7 @@ impl Watched {
             }
             Err(failure) => return Err(failure),
         };
-        let page = self.collection().parse_page(&response.body)?;
+        let page = self.collection().parse_page(cursor, &response.body)?;
         self.note_repaired(page.repaired);
         Ok(Asked::Page((page, response)))
     }

@@ -6,7 +6,9 @@
 )]
 
 mod sync;
+mod sync_behind;
 mod sync_changes;
+mod sync_deletes;
 mod sync_failures;
 mod sync_harness;
 mod sync_outbound;

@@ -91,6 +91,21 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn children(
+        &self,
+        stream: StreamId,
+        sync: SyncId,
+        collection: &str,
+        parent: &str,
+    ) -> Result<Vec<String>> {
+        let (collection, parent) = (collection.to_owned(), parent.to_owned());
+        self.readers
+            .read("read the children of a record", move |db| {
+                rows::children(db, stream, sync, &collection, &parent)
+            })
+            .await
+    }
+
     async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>> {
         Ok(Arc::clone(&self.stream(stream)?.log().lanes))
     }
