@@ -12,6 +12,7 @@ use headrace_store::{Batch, CursorWrite, Fence, Outcome, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
+use super::credential::InUse;
 use super::failure::Failure;
 use super::supervisor::Parts;
 use crate::outbound::{Account, Call, Response};
@@ -25,6 +26,7 @@ pub(super) struct Context {
     pub(super) id: SyncId,
     pub(super) sync: Sync,
     pub(super) account: Account,
+    pub(super) credential: InUse,
     pub(super) fence: Fence,
     pub(super) board: Arc<Board>,
     /// Cancelled when the reconcilers are to end.
@@ -70,7 +72,10 @@ impl Context {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Failure::Stopped),
-            answer = self.parts.outbound.send(call) => Ok(answer?),
+            answer = self.parts.outbound.send(call) => {
+                self.learn_of_credential(&answer).await;
+                Ok(answer?)
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod ageing;
 mod board;
 mod collection;
 mod context;
+mod credential;
 mod describe;
 mod error;
 mod extent;

@@ -15,6 +15,7 @@ use super::SyncError;
 use super::board::{Board, Trouble};
 use super::collection::Ask;
 use super::context::Context;
+use super::credential::InUse;
 use super::failure::Next;
 use super::feed::FeedRequest;
 use super::reconcilers::Reconcilers;
@@ -187,7 +188,10 @@ async fn start(
     asked: u64,
     stop: &CancellationToken,
 ) -> Result<Ended, SyncError> {
-    let account = open(parts, &plan)?;
+    let credential = plan.credential.as_ref().ok_or(SyncError::NoCredential)?;
+    let id = plan.sync.credential_id;
+    let account = Account::open(id, credential, &parts.providers, &parts.keyring)?;
+    let credential = InUse::new(id.0, credential.clone());
     parts.outbound.set_limit(account.id(), account.limit());
     parts
         .outbound
@@ -202,6 +206,7 @@ async fn start(
         id: entry.id,
         sync: plan.sync.clone(),
         account,
+        credential,
         fence,
         board: Arc::clone(&entry.board),
         stop: stop.child_token(),
@@ -280,7 +285,7 @@ impl Plan {
 }
 
 /// Whether requests with the one credential are as those with the other.
-fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
+pub(super) fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
     match (one, two) {
         (Some(one), Some(two)) => {
             one.kind == two.kind
@@ -290,17 +295,6 @@ fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
         }
         (one, two) => one.is_none() && two.is_none(),
     }
-}
-
-fn open(parts: &Parts, plan: &Plan) -> Result<Account, SyncError> {
-    let credential = plan.credential.as_ref().ok_or(SyncError::NoCredential)?;
-    let id = plan.sync.credential_id;
-    Ok(Account::open(
-        id,
-        credential,
-        &parts.providers,
-        &parts.keyring,
-    )?)
 }
 
 fn lease_name(id: SyncId) -> String {

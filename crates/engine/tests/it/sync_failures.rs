@@ -90,6 +90,21 @@ async fn a_revoked_key_is_told_and_a_new_one_goes_on() {
     assert!(note.contains("reauthorise"), "{note}");
     assert!(!note.contains("sk_test_sandbox"), "{note}");
     assert_eq!(collection(&status, "customer").status, Activity::Failed);
+    let health = rig.credential_health().await;
+    assert_eq!(health.status, HealthStatus::Error, "{health:?}");
+    // It comes back by itself where the provider thinks better of it.
+    rig.stripe.set_key("sk_test_sandbox");
+    rig.until("the key works again", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    let health = rig.credential_health().await;
+    assert_eq!(health.status, HealthStatus::Healthy, "{health:?}");
+    rig.stripe.set_key("sk_test_another");
+    rig.until("it is refused again", |status| {
+        status.health.status == HealthStatus::Error
+    })
+    .await;
     rig.put_credential("sk_test_another").await;
     supervisor.changed(rig.sync);
     rig.until("it goes on", |status| {
