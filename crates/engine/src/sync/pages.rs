@@ -148,39 +148,45 @@ impl Watched {
         priority: Priority,
     ) -> Result<Fetched, Failure> {
         let mut at = at.cloned();
-        let page = loop {
+        let wanted = self.context.parts.settings.page_size;
+        let page_size = if self.collection().is_embedded() {
+            wanted
+        } else {
+            Some(wanted.unwrap_or(PARENTS).min(PARENTS))
+        };
+        let (page, seen_at) = loop {
             let listing = Listing {
                 cursor: at.as_ref(),
-                page_size: Some(
-                    self.context
-                        .parts
-                        .settings
-                        .page_size
-                        .unwrap_or(PARENTS)
-                        .min(PARENTS),
-                ),
+                page_size,
                 ..Listing::default()
             };
             let request = parent.collection().list(&listing)?;
             match parent.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
-                Asked::Page((page, _)) => break page,
+                Asked::Page((page, response)) => break (page, response.seen_at),
             }
         };
         let newest = page.records.first().and_then(|row| row.created_at);
-        let ids = page.records.into_iter().map(|row| row.upstream_id);
-        let families = ids.map(|id| async move { self.children(&id, priority).await });
+        let families = page.records.into_iter().map(|parent| async move {
+            match self.collection().embedded(&parent) {
+                Some(children) => {
+                    let children = children?.into_iter().map(|row| (row, seen_at));
+                    Ok(children.collect())
+                }
+                None => self.children(&parent.upstream_id, priority).await,
+            }
+        });
         let families: Vec<_> = stream::iter(families)
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        let wanted = |(row, _): &(Row, Timestamp)| {
+        let is_wanted = |(row, _): &(Row, Timestamp)| {
             row.created_at
                 .zip(from)
                 .is_none_or(|(created, from)| created >= from)
         };
         Ok(Fetched {
-            rows: families.into_iter().flatten().filter(wanted).collect(),
+            rows: families.into_iter().flatten().filter(is_wanted).collect(),
             next: page.next,
             newest,
         })

@@ -66,6 +66,8 @@ pub struct Parent {
     pub(super) id_path: Path,
     /// The parent's events after which its children are listed again.
     pub(super) touched_by: Vec<Pattern>,
+    /// Where the parent's record holds the list of its children.
+    pub(super) embedded: Option<Path>,
 }
 
 /// Listing again instead of events.
@@ -169,6 +171,25 @@ impl Collection {
 
     fn lists_by(&self) -> Option<&TimeFile> {
         self.lists.first()?.created.as_ref()
+    }
+
+    /// Whether its parents' records may hold it.
+    pub fn is_embedded(&self) -> bool {
+        let parent = self.parent.as_ref();
+        parent.is_some_and(|parent| parent.embedded.is_some())
+    }
+
+    /// The children that the parent's record holds itself; `None` where it does not hold all of them.
+    pub fn embedded(&self, parent: &Row) -> Option<Result<Vec<Row>, PageError>> {
+        let list = self.lists.first()?;
+        let held = json::get(&parent.data, self.parent.as_ref()?.embedded.as_ref()?)?;
+        if !list.is_whole(held) {
+            return None;
+        }
+        let children = json::elements_at(held, &list.records)?
+            .enumerate()
+            .map(|(index, child)| self.row(index, parent.data.slice_ref(child)));
+        Some(children.collect())
     }
 
     /// Whether the provider tells of changes as they happen.

@@ -323,6 +323,7 @@ pub(super) struct ParentFile {
     pub(super) collection: Spanned<String>,
     pub(super) id: Path,
     pub(super) touched_by: Option<Spanned<Vec<Pattern>>>,
+    pub(super) embedded: Option<Path>,
 }
 
 #[derive(Deserialize)]

@@ -218,6 +218,13 @@ impl List {
         }
     }
 
+    /// Whether a list inside a record says that it is all there.
+    pub(super) fn is_whole(&self, list: &[u8]) -> bool {
+        let last =
+            json::get(list, &self.records).and_then(|records| json::elements(records).last());
+        matches!(self.next_page(list, last), Ok(None))
+    }
+
     /// A record in which the list at `path` says that it is whole.
     pub(super) fn end(&self, record: &[u8], path: &Path) -> Option<Vec<u8>> {
         match &self.next {

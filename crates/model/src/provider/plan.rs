@@ -60,7 +60,13 @@ impl Definition {
             lines.extend(list.map(|list| format!("  list    {list}, {order}")));
         }
         if let Some(parent) = &collection.parent {
-            lines.push(format!("          once for each {}", parent.collection));
+            lines.push(match &parent.embedded {
+                Some(path) => format!(
+                    "          once for each {} that does not hold all of them at {path}",
+                    parent.collection
+                ),
+                None => format!("          once for each {}", parent.collection),
+            });
             if !parent.touched_by.is_empty() {
                 lines.push(format!(
                     "          again after {}",

@@ -180,6 +180,7 @@ fn compile_parent(parent: &ParentFile, above: &[Collection], at: &mut Checker<'_
     Parent {
         collection: name.clone(),
         id_path: parent.id.clone(),
+        embedded: parent.embedded.clone(),
         touched_by: parent
             .touched_by
             .as_ref()

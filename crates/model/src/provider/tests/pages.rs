@@ -255,3 +255,30 @@ fn a_page_that_leads_to_itself_is_an_error_and_not_read_forever() {
     let error = feed.parse_page(next.as_ref(), body).unwrap_err();
     assert_eq!(error, PageError::Stuck);
 }
+
+#[test]
+fn children_that_their_parent_holds_need_no_request() {
+    let stripe = stripe();
+    let items = stripe.collection("subscription_item").unwrap();
+    let parent = |more: bool| {
+        let body = format!(
+            r#"{{"data":[{{"id":"sub_1","items":{{"data":[{{"id":"si_1","subscription":"sub_1"}}],"has_more":{more}}}}}],"has_more":false}}"#
+        );
+        page("subscription", &body).unwrap().records.remove(0)
+    };
+    let held = items.embedded(&parent(false)).unwrap().unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].upstream_id, "si_1");
+    assert_eq!(held[0].parent_id.as_deref(), Some("sub_1"));
+    assert_eq!(
+        &held[0].data[..],
+        br#"{"id":"si_1","subscription":"sub_1"}"#
+    );
+    assert!(items.embedded(&parent(true)).is_none(), "some are missing");
+    let silent = page(
+        "subscription",
+        r#"{"data":[{"id":"sub_1"}],"has_more":false}"#,
+    );
+    let silent = silent.unwrap().records.remove(0);
+    assert!(items.embedded(&silent).is_none(), "it holds none at all");
+}
