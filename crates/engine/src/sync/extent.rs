@@ -51,16 +51,10 @@ impl Watched {
         mut nothing_at: Timestamp,
         mut something_at: Timestamp,
     ) -> Result<Option<Timestamp>, Failure> {
-        let lister = match &self.collection().parent {
-            Some(parent) => {
-                let parent = self.context.definition().collection(&parent.collection);
-                parent.and_then(|parent| Self::new(&self.context, &parent.id))
-            }
-            None => Some(self.clone()),
-        };
-        let Some(lister) = lister.filter(|lister| lister.collection().tells_its_extent()) else {
+        let lister = self.parent().unwrap_or_else(|| self.clone());
+        if !lister.collection().tells_its_extent() {
             return Ok(None);
-        };
+        }
         for _ in 0..PROBES {
             let middle = nothing_at + something_at.since(nothing_at) / 2;
             let listing = Listing {

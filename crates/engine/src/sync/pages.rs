@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Failure as Upstream, Listing, PageCursor, Request, Row};
+use headrace_model::provider::{Failure as Upstream, Listing, One, PageCursor, Request, Row};
 use headrace_model::quota::Priority;
 use headrace_model::record::Observation;
 use headrace_store::{Breakpoint, breakpoint};
@@ -33,15 +33,9 @@ impl Watched {
         at: Option<&PageCursor>,
         priority: Priority,
     ) -> Result<Fetched, Failure> {
-        let fetched = match &self.collection().parent {
+        let fetched = match self.parent() {
             None => self.fetch_page(from, at, priority).await?,
-            Some(parent) => {
-                let parent = self.context.definition().collection(&parent.collection);
-                match parent.and_then(|parent| Self::new(&self.context, &parent.id)) {
-                    Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
-                    None => self.fetch_page(from, at, priority).await?,
-                }
-            }
+            Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
         };
         breakpoint(Breakpoint::PageFetched);
         Ok(fetched)
@@ -69,8 +63,41 @@ impl Watched {
         Ok(seen.into_iter().flatten().collect())
     }
 
-    /// All children of a parent. No children where the parent is gone.
+    /// All children of a parent: those that its record holds, where it holds all of them. No children
+    /// where the parent is gone.
     pub(super) async fn children(
+        &self,
+        parent_id: &str,
+        priority: Priority,
+    ) -> Result<Vec<(Row, Timestamp)>, Failure> {
+        if self.collection().is_embedded()
+            && let Some(parent) = self.parent()
+        {
+            let request = parent.collection().get(parent_id)?;
+            let response = match self.context.ask(&request, priority).await {
+                Ok(response) => response,
+                Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
+                    return Ok(Vec::new());
+                }
+                Err(failure) => return Err(failure),
+            };
+            if let (One::Present(row), _) = parent.collection().parse_one(&response.body)?
+                && let Some(children) = self.collection().embedded(&row)
+            {
+                return Ok(below(parent_id, children?, response.seen_at).collect());
+            }
+        }
+        self.list_children(parent_id, priority).await
+    }
+
+    /// The collection that this one is listed under.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let parent = self.collection().parent.as_ref()?;
+        let parent = self.context.definition().collection(&parent.collection)?;
+        Self::new(&self.context, &parent.id)
+    }
+
+    async fn list_children(
         &self,
         parent: &str,
         priority: Priority,
@@ -96,7 +123,7 @@ impl Watched {
                 }
                 Err(failure) => return Err(failure),
             };
-            rows.extend(page.records.into_iter().map(|row| (row, response.seen_at)));
+            rows.extend(below(parent, page.records, response.seen_at));
             match page.next {
                 Some(next) => cursor = Some(next),
                 None => return Ok(rows),
@@ -169,11 +196,8 @@ impl Watched {
         let newest = page.records.first().and_then(|row| row.created_at);
         let families = page.records.into_iter().map(|parent| async move {
             match self.collection().embedded(&parent) {
-                Some(children) => {
-                    let children = children?.into_iter().map(|row| (row, seen_at));
-                    Ok(children.collect())
-                }
-                None => self.children(&parent.upstream_id, priority).await,
+                Some(children) => Ok(below(&parent.upstream_id, children?, seen_at).collect()),
+                None => self.list_children(&parent.upstream_id, priority).await,
             }
         });
         let families: Vec<_> = stream::iter(families)
@@ -215,6 +239,18 @@ impl Watched {
         self.note_repaired(page.repaired);
         Ok(Asked::Page((page, response)))
     }
+}
+
+/// Rows that were found below a parent, also where they do not name it themselves.
+fn below(
+    parent: &str,
+    rows: Vec<Row>,
+    seen_at: Timestamp,
+) -> impl Iterator<Item = (Row, Timestamp)> {
+    rows.into_iter().map(move |mut row| {
+        row.parent_id.get_or_insert_with(|| parent.to_owned());
+        (row, seen_at)
+    })
 }
 
 enum Asked {

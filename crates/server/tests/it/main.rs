@@ -9,6 +9,7 @@ mod crash;
 mod getting_started;
 mod harness;
 mod idempotency;
+mod judged;
 mod openapi;
 mod security;
 mod streams;
