@@ -37,6 +37,7 @@ macro_rules! conformance {
         $crate::conformance::conformance!($backend: append {
             newer_wins_and_older_is_stale,
             a_doubt_is_settled_by_a_recheck,
+            a_recheck_does_not_undo_what_was_seen_after_it,
             a_tombstone_keeps_what_was_known,
             times_fall_back_to_what_was_known,
             an_event_with_known_content_raises_the_version,
