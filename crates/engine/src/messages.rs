@@ -304,11 +304,13 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
-        let selection = self.selection(consumer).await?;
-        Ok(self
-            .store
-            .redrive(ConsumerId(consumer.id), records, &selection)
-            .await?)
+        let id = ConsumerId(consumer.id);
+        // By the filter of now, which nobody changes meanwhile.
+        let gate = self.gates.of(id);
+        let _open = gate.read().await;
+        let consumer = entity::load::<HttpConsumer>(&*self.store, consumer.org, id.0).await?;
+        let selection = self.selection(&consumer).await?;
+        Ok(self.store.redrive(id, records, &selection).await?)
     }
 
     /// Forgets dead letters: these, or all.

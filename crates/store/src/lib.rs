@@ -140,7 +140,8 @@ pub trait Store: Send + Sync + 'static {
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
 
     /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
-    /// leased durably when this answers.
+    /// leased durably when this answers. What is due again and does not match any more is done: it is
+    /// not handed out but dropped, durably.
     async fn next(&self, consumer: ConsumerId, next: Next<'_>) -> Result<Vec<Message>>;
 
     /// Changes a consumer's state by one pure step; others wait. The step's changes are durable when

@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod consumers;
 pub(crate) mod dead_letters;
+pub(crate) mod filters;
 pub(crate) mod idempotency;
 pub(crate) mod lifecycle;
 pub(crate) mod objects;
@@ -79,6 +80,10 @@ macro_rules! conformance {
             whoever_waits_is_woken,
             looking_changes_nothing,
             an_extended_window_is_durable,
+        });
+        $crate::conformance::conformance!($backend: filters {
+            what_a_new_filter_rejects_is_not_delivered_again,
+            what_the_selection_cannot_know_is_delivered_again,
         });
         $crate::conformance::conformance!($backend: dead_letters {
             the_last_delivery_ends_in_the_dead_letters,
