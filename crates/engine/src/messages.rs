@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::{
-    Consumer, DeadLetter, NotAToken, Outstanding, Phase, Settled, Token,
+    Consumer, DeadLetter, NotAToken, Outstanding, Phase, Policy, Settled, Token,
 };
 use headrace_model::{ConsumerId, OrgId, RecordId, Timestamp};
 use headrace_store::{Counts, Message, Next, Row};
@@ -48,6 +48,47 @@ pub struct Settlement {
     pub extend: Vec<Token>,
     /// Deliveries that will never succeed, and why.
     pub reject: Vec<(Token, Option<String>)>,
+}
+
+impl Settlement {
+    /// Settles what the tokens of the consumer with this number name.
+    fn apply(
+        &self,
+        state: &mut Consumer,
+        number: u64,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> SettledCounts {
+        let Self {
+            ack,
+            nack,
+            extend,
+            reject,
+        } = self;
+        let mut counts = SettledCounts::default();
+        let mut count = |token: &Token, settle: &mut dyn FnMut() -> Settled| {
+            let mine = token.consumer == number;
+            match mine && settle() == Settled::Done {
+                true => counts.settled += 1,
+                false => counts.stale += 1,
+            }
+        };
+        for token in ack {
+            count(token, &mut || state.ack(token));
+        }
+        for (token, delay, error) in nack {
+            count(token, &mut || {
+                state.nack(token, now, *delay, error.clone(), policy)
+            });
+        }
+        for token in extend {
+            count(token, &mut || state.extend(token, now, policy));
+        }
+        for (token, error) in reject {
+            count(token, &mut || state.reject(token, now, error.clone()));
+        }
+        counts
+    }
 }
 
 /// How many of a settlement's tokens did something.
@@ -170,38 +211,12 @@ impl Engine {
         settlement: &Settlement,
     ) -> Result<SettledCounts, Error> {
         let id = ConsumerId(consumer.id);
-        let number = id.number();
         let policy = consumer.value.policy();
         let now = self.clock.now();
         let mut counts = SettledCounts::default();
+        // A step may run again: it counts from nothing each time.
         let step = &mut |state: &mut Consumer| {
-            let mut count = |token: &Token, settle: &mut dyn FnMut(&mut Consumer) -> Settled| {
-                let mine = token.consumer == number;
-                match mine && settle(state) == Settled::Done {
-                    true => counts.settled += 1,
-                    false => counts.stale += 1,
-                }
-            };
-            let Settlement {
-                ack,
-                nack,
-                extend,
-                reject,
-            } = settlement;
-            for token in ack {
-                count(token, &mut |state| state.ack(token));
-            }
-            for (token, delay, error) in nack {
-                count(token, &mut |state| {
-                    state.nack(token, now, *delay, error.clone(), &policy)
-                });
-            }
-            for token in extend {
-                count(token, &mut |state| state.extend(token, now, &policy));
-            }
-            for (token, error) in reject {
-                count(token, &mut |state| state.reject(token, now, error.clone()));
-            }
+            counts = settlement.apply(state, id.number(), now, &policy);
         };
         self.store.update(id, step).await?;
         self.rates.count(id, now, 0, counts.settled);

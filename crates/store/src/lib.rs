@@ -145,14 +145,16 @@ pub trait Store: Send + Sync + 'static {
     async fn next(&self, consumer: ConsumerId, next: Next<'_>) -> Result<Vec<Message>>;
 
     /// Changes a consumer's state by one pure step; others wait. The step's changes are durable when
-    /// this answers.
+    /// this answers. What a step was computed on may turn out to be lost: then it runs again, on the
+    /// state that is durable, and what it told the caller the first time is void.
     async fn update(
         &self,
         consumer: ConsumerId,
         step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()>;
 
-    /// Runs `step` on the current state without changing it.
+    /// Runs `step` on the current state without changing it. It may run again, like that of
+    /// [`Store::update`].
     async fn inspect(
         &self,
         consumer: ConsumerId,
