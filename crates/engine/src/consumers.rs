@@ -153,6 +153,7 @@ impl Engine {
         self.store.write(vec![consumer.delete()]).await?;
         self.rates.forget(ConsumerId(consumer.id));
         self.gates.forget(ConsumerId(consumer.id));
+        self.selections.forget(ConsumerId(consumer.id));
         self.reconfigured.notify_waiters();
         Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
     }

@@ -15,7 +15,7 @@ use crate::gates::Gates;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
-use crate::selection::CardCache;
+use crate::selection::{CardCache, Selections};
 use crate::sync::Supervisor;
 use crate::tokens::AdminToken;
 use crate::waiting::Waiting;
@@ -40,6 +40,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sync: SyncParts,
     pub(crate) card_cache: CardCache,
+    pub(crate) selections: Selections,
     pub(crate) waiting: Waiting,
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
@@ -64,6 +65,7 @@ impl Engine {
             clock,
             sync,
             card_cache: CardCache::default(),
+            selections: Selections::default(),
             waiting: Waiting::default(),
             expiry: Expiry::default(),
             rates: Rates::default(),

@@ -134,7 +134,7 @@ impl Engine {
             let reconfigured = self.reconfigured.notified();
             let (consumer, messages, book) = self.take(consumer.org, id, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
-                let selection = book.select(&consumer.value.filters);
+                let selection = self.selections.of(id, &consumer.value, &book);
                 let counts = self.store.counts(id, &selection).await?;
                 self.rates
                     .count(id, self.clock.now(), messages.len() as u64, 0);
@@ -186,7 +186,7 @@ impl Engine {
         if consumer.value.paused {
             return Ok((consumer, Vec::new(), book));
         }
-        let selection = book.select(&consumer.value.filters);
+        let selection = self.selections.of(id, &consumer.value, &book);
         let policy = consumer.value.policy();
         let now = self.clock.now();
         let max_bytes = MAX_ANSWER_BYTES;

@@ -86,8 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// The current entry of a record of this stream, tombstones included.
     async fn record(&self, stream: StreamId, record: RecordId) -> Result<Option<Row>>;
 
-    /// The lanes of a stream: every (sync, collection) that was ever appended to. A snapshot: lanes
-    /// made later have only entries beyond the [`Store::last_idx`] read before it.
+    /// The lanes of a stream by number: every (sync, collection) that was ever appended to. A
+    /// snapshot: lanes made later have only entries beyond the [`Store::last_idx`] read before it. As
+    /// long as there are no others, it is the same allocation.
     async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>>;
 
     /// The index of the newest durable entry; 0 for an empty log.

@@ -84,7 +84,7 @@ pub struct Lane {
 /// Which entries of a log are meant: a filter, resolved.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// Only these lanes; `None` for all, those made later included.
+    /// Only these lanes, in ascending order; `None` for all, those made later included.
     pub lanes: Option<Arc<[LaneNo]>>,
     /// Only tombstones, or only what is not deleted.
     pub deleted: Option<bool>,
@@ -95,7 +95,7 @@ impl Selection {
     pub fn takes(&self, lane: LaneNo, deleted: bool) -> bool {
         self.lanes
             .as_ref()
-            .is_none_or(|lanes| lanes.contains(&lane))
+            .is_none_or(|lanes| lanes.binary_search(&lane).is_ok())
             && self.deleted.is_none_or(|wanted| wanted == deleted)
     }
 }

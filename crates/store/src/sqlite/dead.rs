@@ -138,14 +138,7 @@ fn current(
     let Some(stream) = stream else {
         return Ok(None);
     };
-    let key = keys::find(db, stream, record)?.filter(|key| {
-        let lane = selection
-            .lanes
-            .as_ref()
-            .is_none_or(|lanes| lanes.contains(&key.lane));
-        lane && selection
-            .deleted
-            .is_none_or(|deleted| deleted == key.known.deleted)
-    });
+    let key = keys::find(db, stream, record)?;
+    let key = key.filter(|key| selection.takes(key.lane, key.known.deleted));
     Ok(key.map(|key| key.known.idx))
 }
