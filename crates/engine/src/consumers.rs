@@ -239,14 +239,16 @@ impl Engine {
                 known.extend(state.held_versions());
             })
             .await?;
-        let mut dropped = std::collections::HashSet::new();
-        for (idx, record) in known {
-            // A version that has left the log is with a worker; it ends with that delivery.
-            let row = self.store.record(consumer.value.stream_id, record).await?;
-            if row.is_some_and(|row| row.idx == idx && !selection.takes(row.lane, row.deleted)) {
-                dropped.insert(idx);
-            }
-        }
+        let records = known.iter().map(|(_, record)| *record).collect();
+        let places = self.store.places(consumer.value.stream_id, records).await?;
+        // A version that has left the log is with a worker; it ends with that delivery.
+        let dropped: std::collections::HashSet<u64> = known
+            .iter()
+            .zip(places)
+            .filter_map(|((idx, _), place)| place.filter(|place| place.idx == *idx))
+            .filter(|place| !selection.takes(place.lane, place.deleted))
+            .map(|place| place.idx)
+            .collect();
         Ok(self
             .store
             .update(id, &mut |state| {

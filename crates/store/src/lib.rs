@@ -24,7 +24,7 @@ pub use object::{Kind, Object, Write};
 pub use open::open;
 pub use stream::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
-    Message, Next, Outcome, Page, Range, Row, Selection, StreamStats,
+    Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats,
 };
 
 /// What a store answers.
@@ -85,6 +85,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The current entry of a record of this stream, tombstones included.
     async fn record(&self, stream: StreamId, record: RecordId) -> Result<Option<Row>>;
+
+    /// Where these records of this stream are, in the order asked for; `None` for those that are not
+    /// in its log. Reads no data.
+    async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>>;
 
     /// The lanes of a stream by number: every (sync, collection) that was ever appended to. A
     /// snapshot: lanes made later have only entries beyond the [`Store::last_idx`] read before it. As

@@ -147,6 +147,17 @@ pub struct Row {
     pub data: Bytes,
 }
 
+/// Where a record is in the log, and what a selection looks at of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its index.
+    pub idx: u64,
+    /// Its lane.
+    pub lane: LaneNo,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+}
+
 /// Counts of a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StreamStats {

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::append::{self, Prepared};
 use super::error::backend;
 use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, objects, read, rows, syncing};
+use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
-    Next, Object, Page, Range, Result, Row, Selection, Store, StreamStats, Write, breakpoint,
+    Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Write,
+    breakpoint,
 };
 
 #[async_trait]
@@ -88,6 +89,15 @@ impl Store for SqliteStore {
             .read("read a record", move |db| {
                 rows::of_record(db, stream, record)
             })
+            .await
+    }
+
+    async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>> {
+        let Some(no) = self.stream(stream)?.log().no else {
+            return Ok(vec![None; records.len()]);
+        };
+        self.readers
+            .read("find records", move |db| keys::places(db, no, &records))
             .await
     }
 

@@ -56,6 +56,7 @@ macro_rules! conformance {
             a_time_has_a_position,
             counts_are_those_of_the_log,
             a_record_is_found_by_its_id,
+            records_are_located_without_their_data,
             a_dropped_log_is_gone_and_can_be_begun_anew,
         });
         $crate::conformance::conformance!($backend: syncing {
