@@ -9,6 +9,7 @@ mod crash;
 mod getting_started;
 mod harness;
 mod idempotency;
+mod large_answers;
 mod openapi;
 mod security;
 mod streams;
