@@ -15,6 +15,7 @@ use crate::gates::Gates;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
+use crate::retention::Retention;
 use crate::selection::{CardCache, Selections};
 use crate::sync::Supervisor;
 use crate::tokens::AdminToken;
@@ -45,6 +46,7 @@ pub struct Engine {
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
+    pub(crate) retention: Retention,
     /// Rings when a consumer or a sync was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
@@ -70,6 +72,7 @@ impl Engine {
             expiry: Expiry::default(),
             rates: Rates::default(),
             gates: Gates::default(),
+            retention: Retention::default(),
             reconfigured: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,
@@ -82,6 +85,10 @@ impl Engine {
         engine
             .tasks
             .spawn(async move { timer.expire_forever().await });
+        let sweeper = Arc::clone(&engine);
+        engine
+            .tasks
+            .spawn(async move { sweeper.sweep_forever().await });
         Ok(engine)
     }
 

@@ -145,19 +145,27 @@ impl LaneBook {
 
     /// The lanes that the filter takes.
     pub fn taken_by(&self, filter: &Filter) -> impl Iterator<Item = &Lane> {
-        self.lanes.iter().filter(|lane| {
-            let card = self.cards.get(&lane.sync);
-            // A removed sync keeps its records; what is left to tell of it is in its lane.
-            let provider =
-                card.map_or_else(|| provider_of(&lane.collection), |card| &card.provider);
-            let external_id = card.and_then(|card| card.external_id.as_deref());
-            filter.takes_sync(&SyncFacts {
-                id: lane.sync,
-                provider,
-                external_id,
-            }) && filter.takes_collection(&lane.collection)
-        })
+        self.lanes
+            .iter()
+            .filter(|lane| takes(filter, lane, self.cards.get(&lane.sync)))
     }
+
+    /// Whether the filter takes this lane.
+    pub(crate) fn takes(&self, filter: &Filter, no: LaneNo) -> bool {
+        let found = self.lane(no);
+        found.is_some_and(|(lane, card)| takes(filter, lane, card))
+    }
+}
+
+fn takes(filter: &Filter, lane: &Lane, card: Option<&SyncCard>) -> bool {
+    // A removed sync keeps its records; what is left to tell of it is in its lane.
+    let provider = card.map_or_else(|| provider_of(&lane.collection), |card| &card.provider);
+    let external_id = card.and_then(|card| card.external_id.as_deref());
+    filter.takes_sync(&SyncFacts {
+        id: lane.sync,
+        provider,
+        external_id,
+    }) && filter.takes_collection(&lane.collection)
 }
 
 /// The provider that a collection such as `stripe:customer` belongs to.

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod desk;
+mod retention;
 mod sync;
 mod sync_changes;
 mod sync_failures;

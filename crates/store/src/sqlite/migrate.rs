@@ -7,7 +7,13 @@ use super::error::{FILE, Tx};
 use crate::StoreError;
 
 /// Applied in order; the version is the place in this list, from 1. Never edit one that was released.
-const MIGRATIONS: &[(&str, &str)] = &[("first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("first", include_str!("../../migrations/0001_first.sql")),
+    (
+        "retention",
+        include_str!("../../migrations/0004_retention.sql"),
+    ),
+];
 
 /// Brings the schema up to date, in one transaction.
 pub(super) fn migrate(db: &mut Connection) -> Tx<()> {

@@ -16,8 +16,8 @@ use super::turn::counts;
 use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
-    Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Write,
-    breakpoint,
+    Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
+    Write, breakpoint,
 };
 
 #[async_trait]
@@ -123,6 +123,10 @@ impl Store for SqliteStore {
 
     async fn stats(&self, stream: StreamId) -> Result<StreamStats> {
         Ok(read::stats(&*self.stream(stream)?))
+    }
+
+    async fn sweep(&self, stream: StreamId, sweep: Sweep) -> Result<Swept> {
+        self.sweep_log(stream, sweep).await
     }
 
     async fn drop_log(&self, stream: StreamId) -> Result<()> {

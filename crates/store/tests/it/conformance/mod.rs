@@ -9,6 +9,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod objects;
 pub(crate) mod random;
 pub(crate) mod read;
+pub(crate) mod sweeping;
 pub(crate) mod syncing;
 pub(crate) mod world;
 
@@ -58,6 +59,13 @@ macro_rules! conformance {
             a_record_is_found_by_its_id,
             records_are_located_without_their_data,
             a_dropped_log_is_gone_and_can_be_begun_anew,
+        });
+        $crate::conformance::conformance!($backend: sweeping {
+            old_tombstones_leave_once_everybody_has_passed,
+            what_is_not_settled_stays,
+            a_dead_letter_keeps_its_tombstone,
+            purge_entries_leave_once_everybody_has_passed,
+            a_sweep_goes_in_steps,
         });
         $crate::conformance::conformance!($backend: syncing {
             a_lease_has_one_owner_and_a_growing_fence,
