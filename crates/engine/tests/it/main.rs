@@ -6,6 +6,7 @@
 )]
 
 mod desk;
+mod expiry;
 mod retention;
 mod sync;
 mod sync_changes;
