@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headrace_model::config::{DeliverPolicy, HttpConsumer};
-use headrace_model::{ConsumerId, OrgId, StreamId};
+use headrace_model::{ConsumerId, OrgId, StreamId, Timestamp};
 use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
 
 use crate::entity::{self, Stored};
@@ -35,6 +35,8 @@ pub struct ConsumerView {
     pub last_idx: u64,
     /// How long the oldest message that was never handed out has waited; `None` when there is none.
     pub lag: Option<Duration>,
+    /// When the oldest of its dead letters died.
+    pub oldest_dead_at: Option<Timestamp>,
     /// How fast it goes.
     pub rate: Rate,
 }
@@ -104,6 +106,7 @@ impl Engine {
         let now = self.clock.now();
         let lag = oldest.map(|row| now.since(row.updated_at));
         let last_idx = self.store.last_idx(stream).await?;
+        let oldest_dead_at = self.store.oldest_death(id).await?;
         let rate = self.rates.of(id, now);
         Ok(ConsumerView {
             consumer,
@@ -111,6 +114,7 @@ impl Engine {
             position,
             last_idx,
             lag,
+            oldest_dead_at,
             rate,
         })
     }

@@ -199,6 +199,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<DeadLetter>>;
 
+    /// When the oldest of the dead letters died; `None` while there is none.
+    async fn oldest_death(&self, consumer: ConsumerId) -> Result<Option<Timestamp>>;
+
     /// Removes dead letters: these, or all. Answers how many there were.
     async fn drop_dead_letters(
         &self,

@@ -256,6 +256,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn oldest_death(&self, consumer: ConsumerId) -> Result<Option<Timestamp>> {
+        self.readers
+            .read("read dead letters", move |db| dead::oldest(db, consumer))
+            .await
+    }
+
     async fn drop_dead_letters(
         &self,
         consumer: ConsumerId,

@@ -97,6 +97,8 @@ macro_rules! conformance {
         $crate::conformance::conformance!($backend: dead_letters {
             the_last_delivery_ends_in_the_dead_letters,
             dead_letters_come_in_pages,
+            the_oldest_death_is_told,
+            a_lowered_limit_holds_from_the_next_end_of_a_delivery,
             a_newer_version_removes_the_dead_letter,
             a_purge_removes_the_dead_letter,
             redriven_records_are_delivered_anew,
