@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headrace_model::config::{DeliverPolicy, HttpConsumer};
-use headrace_model::{ConsumerId, OrgId, StreamId};
+use headrace_model::{ConsumerId, OrgId, StreamId, Timestamp};
 use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
 
 use crate::entity::{self, Stored};
@@ -35,6 +35,8 @@ pub struct ConsumerView {
     pub last_idx: u64,
     /// How long the oldest message that was never handed out has waited; `None` when there is none.
     pub lag: Option<Duration>,
+    /// When the oldest of its dead letters died.
+    pub oldest_dead_at: Option<Timestamp>,
     /// How fast it goes.
     pub rate: Rate,
 }
@@ -104,6 +106,7 @@ impl Engine {
         let now = self.clock.now();
         let lag = oldest.map(|row| now.since(row.updated_at));
         let last_idx = self.store.last_idx(stream).await?;
+        let oldest_dead_at = self.store.oldest_death(id).await?;
         let rate = self.rates.of(id, now);
         Ok(ConsumerView {
             consumer,
@@ -111,6 +114,7 @@ impl Engine {
             position,
             last_idx,
             lag,
+            oldest_dead_at,
             rate,
         })
     }
@@ -153,6 +157,7 @@ impl Engine {
         self.store.write(vec![consumer.delete()]).await?;
         self.rates.forget(ConsumerId(consumer.id));
         self.gates.forget(ConsumerId(consumer.id));
+        self.selections.forget(ConsumerId(consumer.id));
         self.reconfigured.notify_waiters();
         Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
     }
@@ -238,14 +243,16 @@ impl Engine {
                 known.extend(state.held_versions());
             })
             .await?;
-        let mut dropped = std::collections::HashSet::new();
-        for (idx, record) in known {
-            // A version that has left the log is with a worker; it ends with that delivery.
-            let row = self.store.record(consumer.value.stream_id, record).await?;
-            if row.is_some_and(|row| row.idx == idx && !selection.takes(row.lane, row.deleted)) {
-                dropped.insert(idx);
-            }
-        }
+        let records = known.iter().map(|(_, record)| *record).collect();
+        let places = self.store.places(consumer.value.stream_id, records).await?;
+        // A version that has left the log is with a worker; it ends with that delivery.
+        let dropped: std::collections::HashSet<u64> = known
+            .iter()
+            .zip(places)
+            .filter_map(|((idx, _), place)| place.filter(|place| place.idx == *idx))
+            .filter(|place| !selection.takes(place.lane, place.deleted))
+            .map(|place| place.idx)
+            .collect();
         Ok(self
             .store
             .update(id, &mut |state| {

@@ -1,5 +1,7 @@
 //! Records: listed and read.
 
+use std::collections::BTreeMap;
+
 use headrace_model::filter::Filter;
 use headrace_model::{OrgId, RecordId, StreamId, config};
 use headrace_store::{Lane, Page, Range, Row};
@@ -20,6 +22,39 @@ pub struct Records {
     pub book: LaneBook,
     /// The records.
     pub page: Page,
+}
+
+/// How much more data an answer takes. The first row goes in whatever its size.
+#[derive(Debug)]
+pub(crate) struct Room {
+    left: usize,
+    empty: bool,
+}
+
+impl Room {
+    /// An answer that nothing is in yet.
+    pub(crate) fn of_answer() -> Self {
+        Self {
+            left: MAX_ANSWER_BYTES,
+            empty: true,
+        }
+    }
+
+    /// Whether the row goes in; it is counted then.
+    pub(crate) fn takes(&mut self, row: &Row) -> bool {
+        let size = row.data.len();
+        let fits = size <= self.left || self.empty;
+        if fits {
+            self.left = self.left.saturating_sub(size);
+            self.empty = false;
+        }
+        fits
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
 }
 
 impl Engine {
@@ -45,34 +80,52 @@ impl Engine {
         Ok(Records { stream, book, page })
     }
 
-    /// The records with this upstream id: one point read per sync and collection that the filter takes.
+    /// The records with this upstream id, in the order asked for: one look-up per sync and collection
+    /// that the filter takes.
     pub async fn records_by_upstream_id(
         &self,
         org: OrgId,
         stream: StreamId,
         filter: &Filter,
         upstream_id: &str,
+        range: Range,
     ) -> Result<Records, Error> {
         let book = self.lane_book(org, stream).await?;
         let id = |lane: &Lane| RecordId::of(lane.sync, &lane.collection, upstream_id);
         let ids: Vec<RecordId> = book.taken_by(filter).map(id).collect();
-        let mut rows: Vec<Row> = Vec::new();
-        let mut bytes = 0;
-        for id in ids {
-            let row = self.store.record(stream, id).await?;
-            bytes += row.as_ref().map_or(0, |row| row.data.len());
-            rows.extend(row);
-            if bytes > MAX_ANSWER_BYTES || rows.len() >= 1_000 {
+        let places = self.store.places(stream, ids.clone()).await?;
+        let wanted = |deleted| filter.deleted.is_none_or(|wanted| wanted == deleted);
+        let ahead = |idx| match range.newest_first {
+            true => range.after == 0 || idx < range.after,
+            false => idx > range.after,
+        };
+        let found = places.into_iter().zip(ids);
+        let mut left: BTreeMap<u64, RecordId> = found
+            .filter_map(|(place, id)| Some((place?, id)))
+            .filter(|(place, _)| wanted(place.deleted) && ahead(place.idx))
+            .map(|(place, id)| (place.idx, id))
+            .collect();
+        let mut page = Page::default();
+        let mut room = Room::of_answer();
+        while let Some((idx, id)) = match range.newest_first {
+            true => left.pop_last(),
+            false => left.pop_first(),
+        } {
+            let Some(row) = self.store.record(stream, id).await? else {
+                continue;
+            };
+            if row.idx != idx {
+                // It has changed meanwhile: its turn is where it is now.
+                left.extend(wanted(row.deleted).then_some((row.idx, id)));
+                continue;
+            }
+            page.more = page.rows.len() == range.limit || !room.takes(&row);
+            if page.more {
                 break;
             }
+            page.rows.push(row);
         }
-        rows.retain(|row| filter.deleted.is_none_or(|deleted| row.deleted == deleted));
-        rows.sort_by_key(|row| row.idx);
-        Ok(Records {
-            stream,
-            book,
-            page: Page { rows, more: false },
-        })
+        Ok(Records { stream, book, page })
     }
 
     /// One record by its id, whichever stream of the organisation it is in.

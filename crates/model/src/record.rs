@@ -32,7 +32,7 @@ pub enum Origin {
     /// An event of the provider's feed, or a webhook.
     Event,
     /// A read by id made to settle a doubt ([`Verdict::Doubt`]) about the version at this index. It
-    /// decides, unless the record has changed again since the doubt arose.
+    /// decides, unless the record has changed again since the doubt arose or has been seen later.
     Recheck(u64),
 }
 
@@ -116,13 +116,12 @@ pub fn decide(known: Option<&Known>, seen: &Observation) -> Verdict {
         let raise = order == Order::Newer && seen.origin == Origin::Event;
         return Verdict::Unchanged { raise };
     }
-    match seen.origin {
-        Origin::Recheck(idx) if idx == known.idx => Verdict::Append,
-        Origin::Recheck(_) | Origin::Read | Origin::Event => match order {
-            Order::Newer => Verdict::Append,
-            Order::Older => Verdict::Stale,
-            Order::Unclear => Verdict::Doubt,
-        },
+    match (order, seen.origin) {
+        (Order::Newer, _) => Verdict::Append,
+        // Also a recheck that waited: an event with the known content may have raised the version.
+        (Order::Older, _) => Verdict::Stale,
+        (Order::Unclear, Origin::Recheck(idx)) if idx == known.idx => Verdict::Append,
+        (Order::Unclear, _) => Verdict::Doubt,
     }
 }
 
@@ -235,6 +234,17 @@ mod tests {
         };
         assert_eq!(verdict(7), Verdict::Append);
         assert_eq!(verdict(6), Verdict::Doubt);
+    }
+
+    #[test]
+    fn a_recheck_older_than_what_is_known_by_now_is_stale() {
+        let raised = known(1, false, at(110));
+        let recheck = |second| {
+            let origin = Origin::Recheck(7);
+            decide(Some(&raised), &seen(present(2), at(second), origin))
+        };
+        assert_eq!(recheck(102), Verdict::Stale);
+        assert_eq!(recheck(109), Verdict::Append);
     }
 
     #[test]

@@ -5,6 +5,9 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod desk;
+mod expiry;
+mod retention;
 mod sync;
 mod sync_behind;
 mod sync_changes;

@@ -102,6 +102,9 @@ pub(super) struct ConsumerOut {
     num_ack_pending: u64,
     /// Dead letters.
     num_dead: u64,
+    /// When the oldest of the dead letters died; `null` while there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest_dead_at: Option<Timestamp>,
     /// Where it stands in the stream.
     stats: ConsumerStats,
     /// When it was made.
@@ -134,6 +137,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         position,
         last_idx,
         lag,
+        oldest_dead_at,
         rate,
     } = view;
     let lag_ms = lag.map_or(0, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
@@ -163,6 +167,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         num_pending: counts.pending,
         num_ack_pending: counts.ack_pending,
         num_dead: counts.dead,
+        oldest_dead_at,
         stats: ConsumerStats {
             position,
             last_idx,

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::auth::{CanAdmin, CanRead};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
-use super::list::Part;
+use super::list::{Part, no_cursor};
 use super::messages::{json_bytes, reach};
 use super::record_json::{RecordWriter, member};
 use super::{App, Errors};
@@ -54,12 +54,16 @@ async fn list_dead_letters(
         cursor: None,
     }
     .limit()?;
-    let wrong = || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
-    let after = cursor
-        .map(|cursor| RecordId::parse(&cursor).ok_or_else(wrong))
-        .transpose()?;
+    let after = read_cursor(cursor.as_deref())?;
     let found = app.engine.dead_letters(&consumer, after, limit).await?;
     Ok(json_bytes(write(&consumer, &found)))
+}
+
+/// Reads the `next_cursor` that [`write`] wrote.
+pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<RecordId>, ApiError> {
+    cursor
+        .map(|cursor| RecordId::parse(cursor).ok_or_else(no_cursor))
+        .transpose()
 }
 
 /// Writes dead letters with their records.

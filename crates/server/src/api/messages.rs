@@ -6,7 +6,7 @@ use axum::body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use headrace_engine::{Caller, Delivery, LaneBook, Peek, Peeked, Stored};
+use headrace_engine::{Caller, Delivery, Peek, PeekPage, PeekPlace, Stored};
 use headrace_model::config::HttpConsumer;
 use headrace_model::time::parse_span;
 use headrace_model::{ConsumerId, StreamId};
@@ -204,6 +204,8 @@ struct PeekParams {
     state: Option<String>,
     /// At most so many, 1 to 1000; 100 unless given.
     limit: Option<usize>,
+    /// The `next_cursor` of the answer before.
+    cursor: Option<String>,
 }
 
 /// Looks at messages without changing anything.
@@ -214,7 +216,11 @@ async fn peek_messages(
     CanRead(caller): CanRead,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Query(PeekParams { state, limit }): Query<PeekParams>,
+    Query(PeekParams {
+        state,
+        limit,
+        cursor,
+    }): Query<PeekParams>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let limit = super::list::Part {
@@ -226,7 +232,8 @@ async fn peek_messages(
         None | Some("available") => Peek::Available,
         Some("delivered") => Peek::Delivered,
         Some("dead") => {
-            let found = app.engine.dead_letters(&consumer, None, limit).await?;
+            let after = super::dead_letters::read_cursor(cursor.as_deref())?;
+            let found = app.engine.dead_letters(&consumer, after, limit).await?;
             return Ok(json_bytes(super::dead_letters::write(&consumer, &found)));
         }
         Some(_) => {
@@ -236,18 +243,21 @@ async fn peek_messages(
             ));
         }
     };
-    let (peeked, book) = app.engine.peek(&consumer, what, limit).await?;
-    Ok(json_bytes(write_peeked(
-        consumer.value.stream_id,
-        &peeked,
-        &book,
-    )))
+    let after = cursor.map(|cursor| PeekPlace::parse(&cursor).ok_or_else(super::list::no_cursor));
+    let after = after.transpose()?;
+    let page = app.engine.peek(&consumer, what, after, limit).await?;
+    Ok(json_bytes(write_peeked(consumer.value.stream_id, &page)))
 }
 
-fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8> {
+fn write_peeked(stream: StreamId, page: &PeekPage) -> Vec<u8> {
+    let PeekPage {
+        messages,
+        book,
+        next,
+    } = page;
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(stream, book);
-    for (at, one) in peeked.iter().enumerate() {
+    for (at, one) in messages.iter().enumerate() {
         out.extend_from_slice(if at > 0 {
             b",{\"attempts\":"
         } else {
@@ -260,7 +270,11 @@ fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8>
         records.write(&one.row, &mut out);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    if let Some(next) = next {
+        member(&mut out, "next_cursor", &next.to_string());
+    }
+    out.push(b'}');
     out
 }
 

@@ -92,13 +92,6 @@ async fn list_records(
 ) -> Result<Response, ApiError> {
     let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
     let filter = params.filter()?;
-    if let Some(upstream_id) = &params.upstream_id {
-        let records = app
-            .engine
-            .records_by_upstream_id(caller.org, stream, &filter, upstream_id)
-            .await?;
-        return Ok(json_bytes(write_list(&records, None)));
-    }
     let newest_first = match params.order.as_deref() {
         None | Some("asc") => false,
         Some("desc") => true,
@@ -120,10 +113,15 @@ async fn list_records(
         max_bytes: MAX_ANSWER_BYTES,
         newest_first,
     };
-    let records = app
-        .engine
-        .records(caller.org, stream, &filter, range)
-        .await?;
+    let (engine, org) = (&app.engine, caller.org);
+    let records = match &params.upstream_id {
+        Some(id) => {
+            engine
+                .records_by_upstream_id(org, stream, &filter, id, range)
+                .await?
+        }
+        None => engine.records(org, stream, &filter, range).await?,
+    };
     // A reader that follows the stream keeps its cursor at the end; one that goes back has an end.
     let last = records.page.rows.last().map(|row| row.idx);
     let next = match newest_first {

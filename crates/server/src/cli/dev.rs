@@ -144,7 +144,14 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
     let org = engine.first_org().await?;
     let stream = match engine.stream(org, "dev").await {
         Ok(stream) => stream,
-        Err(_) => engine.create_stream(org, "dev".to_owned()).await?,
+        Err(_) => {
+            let slug = "dev".to_owned();
+            let stream = config::Stream {
+                slug,
+                tombstone_retention_days: None,
+            };
+            engine.create_stream(org, stream).await?
+        }
     };
     let stream = StreamId(stream.id);
     let new = NewCredential {

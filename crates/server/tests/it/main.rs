@@ -10,6 +10,7 @@ mod getting_started;
 mod harness;
 mod idempotency;
 mod judged;
+mod large_answers;
 mod openapi;
 mod security;
 mod streams;

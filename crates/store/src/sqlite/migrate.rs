@@ -10,6 +10,10 @@ use crate::StoreError;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("first", include_str!("../../migrations/0001_first.sql")),
     ("parents", include_str!("../../migrations/0002_parents.sql")),
+    (
+        "retention",
+        include_str!("../../migrations/0004_retention.sql"),
+    ),
 ];
 
 /// Brings the schema up to date, in one transaction.

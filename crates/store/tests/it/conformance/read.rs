@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headrace_model::record::Observation;
 use headrace_model::{LaneNo, RecordId, SyncId};
-use headrace_store::{Range, Selection, Store};
+use headrace_store::{Place, Range, Selection, Store};
 use uuid::Uuid;
 
 use super::Backend;
@@ -204,6 +204,28 @@ pub(crate) async fn a_record_is_found_by_its_id(backend: &impl Backend) {
     assert_eq!(store.record(elsewhere, record).await.unwrap(), None);
     let unknown = RecordId::of(OTHER, COLLECTION, "r9");
     assert_eq!(store.record(STREAM, unknown).await.unwrap(), None);
+}
+
+pub(crate) async fn records_are_located_without_their_data(backend: &impl Backend) {
+    let store = backend.open().await;
+    let located = async |ids: &[&str]| {
+        let records = ids.iter().map(|id| record(id)).collect();
+        let places = store.places(STREAM, records).await.unwrap();
+        let brief = |place: Option<Place>| place.map(|place| (place.idx, place.deleted));
+        places.into_iter().map(brief).collect::<Vec<_>>()
+    };
+    assert_eq!(located(&["a"]).await, [None]);
+    put(&*store, "a", 100, "1").await;
+    put(&*store, "b", 100, "1").await;
+    append(&*store, 110, batch([gone("a", 110)])).await;
+    put(&*store, "c", 120, "1").await;
+    purge(&*store, "c").await;
+    let places = located(&["b", "nobody", "a", "c", "b"]).await;
+    let b = Some((2, false));
+    assert_eq!(places, [b, None, Some((3, true)), None, b]);
+    let place = store.places(STREAM, vec![record("b")]).await.unwrap()[0];
+    let lane = lane(&*store, SYNC, COLLECTION).await;
+    assert_eq!(place.map(|place| place.lane), Some(lane));
 }
 
 pub(crate) async fn a_dropped_log_is_gone_and_can_be_begun_anew(backend: &impl Backend) {
