@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use headrace_model::config::{DeliverPolicy, HttpConsumer};
+use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
 use headrace_model::{ConsumerId, OrgId, StreamId};
-use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
+use headrace_store::{Breakpoint, Counts, Kind, Range, Row, Selection, StoreError, breakpoint};
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
@@ -116,36 +116,60 @@ impl Engine {
     }
 
     /// Changes a consumer's settings. Another deliver policy restarts it; another filter applies from
-    /// its position on, and drops what is outstanding and no longer matches.
+    /// its position on, and drops what is outstanding and no longer matches. The flag tells whether it
+    /// was restarted.
     pub async fn update_consumer(
         &self,
         mut consumer: Stored<HttpConsumer>,
         value: HttpConsumer,
-    ) -> Result<ConsumerView, Error> {
+    ) -> Result<(ConsumerView, bool), Error> {
         check(&value)?;
         let restart = value.deliver_policy != consumer.value.deliver_policy;
         let refilter = value.filters != consumer.value.filters;
-        let id = ConsumerId(consumer.id);
-        consumer.value = value;
-        let gate = self.gates.of(id);
+        let gate = self.gates.of(ConsumerId(consumer.id));
         let closed = gate.write().await;
+        let mut unapplied = consumer.value.unapplied;
         if restart {
-            // First: a crash between the two delivers again, the other way round it would not.
-            let position = self.position_of(consumer.org, &consumer.value).await?;
-            self.store
-                .update(id, &mut |state| state.reset(position))
-                .await?;
+            unapplied.restart = Some(self.position_of(consumer.org, &value).await?);
         }
+        unapplied.refilter |= refilter;
+        consumer.value = HttpConsumer { unapplied, ..value };
+        // Before the state: settings that are refused here change nothing.
         consumer
             .save(&*self.store, self.clock.now())
             .await
             .map_err(taken)?;
-        if refilter {
-            self.refilter(&consumer).await?;
-        }
+        self.apply(&mut consumer).await?;
         drop(closed);
         self.reconfigured.notify_waiters();
-        self.consumer_view(consumer).await
+        Ok((self.consumer_view(consumer).await?, restart))
+    }
+
+    /// Does what saved settings still have to do to the consumer's state.
+    async fn apply(&self, consumer: &mut Stored<HttpConsumer>) -> Result<(), Error> {
+        let Unapplied { restart, refilter } = consumer.value.unapplied;
+        if restart.is_none() && !refilter {
+            return Ok(());
+        }
+        breakpoint(Breakpoint::Decided);
+        if let Some(position) = restart {
+            self.store
+                .update(ConsumerId(consumer.id), &mut |state| state.reset(position))
+                .await?;
+        }
+        if refilter {
+            self.refilter(consumer).await?;
+        }
+        consumer.value.unapplied = Unapplied::default();
+        consumer.save(&*self.store, self.clock.now()).await
+    }
+
+    /// Finishes the changes of consumers that the last run was stopped in.
+    pub(crate) async fn apply_all(&self) -> Result<(), Error> {
+        for mut consumer in entity::all::<HttpConsumer>(&*self.store, None).await? {
+            self.apply(&mut consumer).await?;
+        }
+        Ok(())
     }
 
     /// Removes a consumer with its state and dead letters.

@@ -171,6 +171,19 @@ pub struct HttpConsumer {
     /// Whether it hands out nothing for now.
     #[serde(default)]
     pub paused: bool,
+    /// What a change of these settings still has to do to the consumer's state.
+    #[serde(default)]
+    pub unapplied: Unapplied,
+}
+
+/// What follows from settings that were saved and is not done yet. Stored with them, so that it is
+/// done after a crash too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Unapplied {
+    /// Start anew at this position.
+    pub restart: Option<u64>,
+    /// Drop what is outstanding and does not match the filter.
+    pub refilter: bool,
 }
 
 impl HttpConsumer {

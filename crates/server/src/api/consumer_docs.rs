@@ -104,6 +104,9 @@ pub(super) struct ConsumerOut {
     num_dead: u64,
     /// Where it stands in the stream.
     stats: ConsumerStats,
+    /// Whether this change restarted it; only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restarted: Option<bool>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -170,6 +173,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
             delivered_per_second: rate.delivered,
             settled_per_second: rate.settled,
         },
+        restarted: None,
         created_at,
         updated_at,
     }

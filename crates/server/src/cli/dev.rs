@@ -202,6 +202,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
                 filters: Filter::default(),
                 metadata: Default::default(),
                 paused: false,
+                unapplied: Default::default(),
             };
             engine.create_consumer(org, consumer).await?.consumer.id
         }
