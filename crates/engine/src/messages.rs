@@ -1,5 +1,6 @@
 //! Messages: handed to workers, settled by them, dead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headrace_model::config::HttpConsumer;
@@ -43,11 +44,11 @@ pub struct Settlement {
     /// Deliveries that are done.
     pub ack: Vec<Token>,
     /// Deliveries given back: when they are due again, and why.
-    pub nack: Vec<(Token, Duration, Option<String>)>,
+    pub nack: Vec<(Token, Duration, Option<Arc<str>>)>,
     /// Deliveries that need longer.
     pub extend: Vec<Token>,
     /// Deliveries that will never succeed, and why.
-    pub reject: Vec<(Token, Option<String>)>,
+    pub reject: Vec<(Token, Option<Arc<str>>)>,
 }
 
 /// How many of a settlement's tokens did something.
@@ -343,7 +344,7 @@ pub struct Peeked {
     /// When its ack window ends, or it is due again.
     pub until: Option<Timestamp>,
     /// What the last worker said.
-    pub last_error: Option<String>,
+    pub last_error: Option<Arc<str>>,
 }
 
 impl Peeked {
