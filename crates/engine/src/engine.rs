@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headrace_store::Store;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -44,7 +45,7 @@ pub struct Engine {
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
-    /// Rings when a consumer or a sync was changed: those who wait look again.
+    /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) admin_token: Option<AdminToken>,
@@ -97,6 +98,11 @@ impl Engine {
     /// Cancelled when the engine stops.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Wakes when a consumer, a sync, a stream or a token is changed from now on.
+    pub fn reconfigured(&self) -> Notified<'_> {
+        self.reconfigured.notified()
     }
 
     /// Ends the long polls and timers; waits for what was under way. The store stays open.

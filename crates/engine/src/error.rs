@@ -23,6 +23,9 @@ pub enum Error {
     /// Too many are at it already.
     #[error("{0}")]
     TooMany(String),
+    /// The caller's token was revoked while it waited.
+    #[error("this token was revoked")]
+    Revoked,
     /// The server is stopping.
     #[error("the server is shutting down: try again in a moment")]
     ShuttingDown,

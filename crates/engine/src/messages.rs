@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::entity::{self, Stored};
 use crate::records::MAX_ANSWER_BYTES;
 use crate::selection::LaneBook;
+use crate::tokens::Caller;
 use crate::{Engine, Error};
 
 /// Messages for a worker.
@@ -71,9 +72,11 @@ pub fn read_tokens<'a>(
 }
 
 impl Engine {
-    /// The next messages, at most `batch`; waits up to `wait` for the first one.
+    /// The next messages, at most `batch`; waits up to `wait` for the first one, as long as the
+    /// caller's token is good.
     pub async fn next(
         &self,
+        caller: &Caller,
         consumer: &Stored<HttpConsumer>,
         batch: usize,
         wait: Duration,
@@ -87,11 +90,15 @@ impl Engine {
             false => Some(self.waiting.enter(id, consumer.value.max_waiting)?),
         };
         let give_up = Instant::now() + wait;
+        let mut waited = false;
         loop {
             // Before looking: what happens from now on ends the wait.
             appended.borrow_and_update();
             released.borrow_and_update();
             let reconfigured = self.reconfigured.notified();
+            if waited && !self.still_good(caller).await? {
+                return Err(Error::Revoked);
+            }
             let (consumer, messages, book) = self.take(consumer.org, id, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
                 let selection = book.select(&consumer.value.filters);
@@ -115,6 +122,7 @@ impl Engine {
                 () = tokio::time::sleep_until(until) => {}
                 () = self.stop.cancelled() => {}
             }
+            waited = true;
         }
     }
 

@@ -45,6 +45,12 @@ impl Engine {
         entity::load_named(&*self.store, org, name).await
     }
 
+    /// Whether the organisation has this stream (still).
+    pub async fn has_stream(&self, org: OrgId, id: StreamId) -> Result<bool, Error> {
+        let found = entity::find::<config::Stream>(&*self.store, org, id.0).await?;
+        Ok(found.is_some())
+    }
+
     /// A stream with its counts.
     pub async fn stream_view(&self, org: OrgId, name: &str) -> Result<StreamView, Error> {
         let stream = self.stream(org, name).await?;
@@ -95,7 +101,9 @@ impl Engine {
             self.remove_consumer(consumer).await?;
         }
         self.store.write(vec![stream.delete()]).await?;
-        Ok(self.store.drop_log(id).await?)
+        self.store.drop_log(id).await?;
+        self.reconfigured.notify_waiters();
+        Ok(())
     }
 
     async fn users_of(

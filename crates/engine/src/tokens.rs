@@ -150,7 +150,9 @@ impl Engine {
             return Err(Error::not_found(StoredToken::WHAT, id));
         }
         token.value.revoked = true;
-        token.save(&*self.store, self.clock.now()).await
+        token.save(&*self.store, self.clock.now()).await?;
+        self.reconfigured.notify_waiters();
+        Ok(())
     }
 
     /// Whether a caller's token still is good: for answers that go on for long.

@@ -34,6 +34,8 @@ pub(crate) enum Code {
     Conflict,
     /// The body is larger than the limit.
     TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
     /// The body is not `application/json`.
     UnsupportedMediaType,
     /// Fields are missing, unknown or wrong; `validation_errors` names them.
@@ -60,6 +62,7 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -129,6 +132,7 @@ impl From<Error> for ApiError {
             Error::Conflict(summary) => Self::new(Code::Conflict, summary),
             Error::TooMany(summary) => Self::new(Code::TooMany, summary),
             Error::Upstream(summary) => Self::new(Code::UpstreamError, summary),
+            Error::Revoked => Self::new(Code::RevokedToken, error.to_string()),
             Error::ShuttingDown => Self::new(Code::Unavailable, error.to_string()),
             Error::Invalid(ref problems) => {
                 let mut answer = Self::new(Code::Invalid, error.to_string());

@@ -34,6 +34,9 @@ pub(crate) enum Errors {
     /// It contradicts what is there.
     #[response(status = 409)]
     Conflict(ApiError),
+    /// The body did not arrive in time.
+    #[response(status = 408)]
+    TooSlow(ApiError),
     /// The body is too large.
     #[response(status = 413)]
     TooLarge(ApiError),

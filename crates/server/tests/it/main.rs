@@ -5,6 +5,7 @@
 mod bad_input;
 mod changing;
 mod cli;
+mod connections;
 mod consuming;
 mod crash;
 mod getting_started;
