@@ -6,10 +6,13 @@ use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
 use headrace_model::{ConsumerId, OrgId, StreamId};
 use headrace_store::{Breakpoint, Counts, Kind, Range, Row, Selection, StoreError, breakpoint};
 
+use uuid::Uuid;
+
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::{check_metadata, check_name, check_slug};
 use crate::rates::Rate;
+use crate::removal::Removal;
 use crate::{Engine, Error};
 
 /// The bounds of a consumer's settings, as the API documents them.
@@ -40,18 +43,26 @@ pub struct ConsumerView {
 }
 
 impl Engine {
-    /// Makes a consumer where its deliver policy says.
+    /// Makes a consumer where its deliver policy says. `id` is the one it is to have.
     pub async fn create_consumer(
         &self,
         org: OrgId,
         value: HttpConsumer,
+        id: Option<Uuid>,
     ) -> Result<ConsumerView, Error> {
         check(&value)?;
+        let id = id.unwrap_or_else(|| self.new_id());
+        if let Some(made) = entity::find::<HttpConsumer>(&*self.store, org, id).await? {
+            // By the same request, which did not live to answer.
+            return self.consumer_view(made).await;
+        }
+        let gate = self.gates.of(value.stream_id.0);
+        let _open = gate.read().await;
         entity::load::<headrace_model::config::Stream>(&*self.store, org, value.stream_id.0)
             .await?;
         let position = self.position_of(org, &value).await?;
         let now = self.clock.now();
-        let mut consumer = Stored::new(self.new_id(), org, now, value);
+        let mut consumer = Stored::new(id, org, now, value);
         // State first: a consumer that can be seen can be asked.
         let id = ConsumerId(consumer.id);
         self.store
@@ -126,7 +137,7 @@ impl Engine {
         check(&value)?;
         let restart = value.deliver_policy != consumer.value.deliver_policy;
         let refilter = value.filters != consumer.value.filters;
-        let gate = self.gates.of(ConsumerId(consumer.id));
+        let gate = self.gates.of(consumer.id);
         let closed = gate.write().await;
         let mut unapplied = consumer.value.unapplied;
         if restart {
@@ -174,11 +185,13 @@ impl Engine {
 
     /// Removes a consumer with its state and dead letters.
     pub async fn remove_consumer(&self, consumer: Stored<HttpConsumer>) -> Result<(), Error> {
-        self.store.write(vec![consumer.delete()]).await?;
-        self.rates.forget(ConsumerId(consumer.id));
-        self.gates.forget(ConsumerId(consumer.id));
-        self.reconfigured.notify_waiters();
-        Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
+        let removal = Removal {
+            consumers: vec![ConsumerId(consumer.id)],
+            ..Removal::default()
+        };
+        let writes = vec![consumer.delete()];
+        let note = self.note_removal(consumer.org, writes, removal).await?;
+        self.finish_removal(note).await
     }
 
     /// Starts a consumer anew. What is outstanding is forgotten and every token of before is stale.

@@ -78,7 +78,13 @@ impl Engine {
         engine.apply_all().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);
-        let timer = Arc::clone(&engine);
+        let (timer, cleaner) = (Arc::clone(&engine), Arc::clone(&engine));
+        engine.tasks.spawn(async move {
+            if let Err(error) = cleaner.finish_removals().await {
+                let error = crate::chain(&error);
+                tracing::error!(error, "what was removed is cleared away at the next start");
+            }
+        });
         engine
             .tasks
             .spawn(async move { timer.expire_forever().await });

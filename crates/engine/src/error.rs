@@ -32,6 +32,9 @@ pub enum Error {
     /// The provider did not answer, or not usefully.
     #[error("{0}")]
     Upstream(String),
+    /// The provider did not answer in time.
+    #[error("{0}")]
+    UpstreamTimeout(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +77,17 @@ impl Error {
             field: field.into(),
             reason: reason.into(),
         }])
+    }
+
+    /// The same error with the fields it names put below `field`.
+    pub fn within(self, field: &str) -> Self {
+        let Self::Invalid(mut problems) = self else {
+            return self;
+        };
+        for problem in &mut problems {
+            problem.field = format!("{field}.{}", problem.field);
+        }
+        Self::Invalid(problems)
     }
 
     /// There is no such thing.

@@ -18,6 +18,7 @@ pub mod outbound;
 pub mod providers;
 mod rates;
 mod records;
+mod removal;
 mod selection;
 mod streams;
 pub mod sync;

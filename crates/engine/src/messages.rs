@@ -144,7 +144,7 @@ impl Engine {
         id: ConsumerId,
         batch: usize,
     ) -> Result<(Stored<HttpConsumer>, Vec<Message>, LaneBook), Error> {
-        let gate = self.gates.of(id);
+        let gate = self.gates.of(id.0);
         let _open = gate.read().await;
         let consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
         let stream = consumer.value.stream_id;

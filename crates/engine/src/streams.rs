@@ -1,11 +1,13 @@
 //! Streams: made, listed, renamed, removed.
 
-use headrace_model::{OrgId, StreamId, config};
+use headrace_model::{ConsumerId, OrgId, StreamId, SyncId, config};
 use headrace_store::{Kind, StoreError, StreamStats};
+use uuid::Uuid;
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::check_slug;
+use crate::removal::Removal;
 use crate::{Engine, Error};
 
 /// A stream with what is in it.
@@ -22,15 +24,21 @@ pub struct StreamView {
 }
 
 impl Engine {
-    /// Makes a stream.
+    /// Makes a stream. `id` is the one it is to have.
     pub async fn create_stream(
         &self,
         org: OrgId,
         slug: String,
+        id: Option<Uuid>,
     ) -> Result<Stored<config::Stream>, Error> {
         check(&slug)?;
+        let id = id.unwrap_or_else(|| self.new_id());
+        if let Some(made) = entity::find(&*self.store, org, id).await? {
+            // By the same request, which did not live to answer.
+            return Ok(made);
+        }
         let now = self.clock.now();
-        let mut stream = Stored::new(self.new_id(), org, now, config::Stream { slug });
+        let mut stream = Stored::new(id, org, now, config::Stream { slug });
         stream.save(&*self.store, now).await.map_err(taken)?;
         Ok(stream)
     }
@@ -85,6 +93,8 @@ impl Engine {
     pub async fn delete_stream(&self, org: OrgId, name: &str, cascade: bool) -> Result<(), Error> {
         let stream = self.stream(org, name).await?;
         let id = StreamId(stream.id);
+        let gate = self.gates.of(stream.id);
+        let closed = gate.write().await;
         let (syncs, consumers) = self.users_of(org, id).await?;
         let in_use = !syncs.is_empty() || !consumers.is_empty();
         if in_use && !cascade {
@@ -94,16 +104,18 @@ impl Engine {
                 consumers.len()
             )));
         }
-        for sync in syncs {
-            self.remove_sync(sync, false).await?;
-        }
-        for consumer in consumers {
-            self.remove_consumer(consumer).await?;
-        }
-        self.store.write(vec![stream.delete()]).await?;
-        self.store.drop_log(id).await?;
-        self.reconfigured.notify_waiters();
-        Ok(())
+        let removal = Removal {
+            stream: Some(id),
+            consumers: consumers.iter().map(|one| ConsumerId(one.id)).collect(),
+            syncs: syncs.iter().map(|one| SyncId(one.id)).collect(),
+            purges: Vec::new(),
+        };
+        let mut writes = vec![stream.delete()];
+        writes.extend(syncs.iter().map(Stored::delete));
+        writes.extend(consumers.iter().map(Stored::delete));
+        let note = self.note_removal(org, writes, removal).await?;
+        drop(closed);
+        self.finish_removal(note).await
     }
 
     async fn users_of(

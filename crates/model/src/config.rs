@@ -42,6 +42,10 @@ pub struct Credential {
     pub name: Option<String>,
     /// The account it opened when it was checked; `None` while unverified.
     pub account: Option<Account>,
+    /// The last account that it was found to open: fields of another one are refused even after fields
+    /// that nobody has checked.
+    #[serde(default)]
+    pub last_account: Option<Account>,
     /// The OAuth app it was made with.
     pub oauth_app_id: Option<Uuid>,
     /// Properties that are not secret.

@@ -20,6 +20,8 @@ pub enum Breakpoint {
     Settled,
     /// A change of the configuration is durable; what follows from it is not done.
     Decided,
+    /// What was asked under an idempotency key is done; its answer is not kept.
+    Unanswered,
 }
 
 impl Breakpoint {
@@ -43,6 +45,7 @@ impl Breakpoint {
             Self::Leased => "leased",
             Self::Settled => "settled",
             Self::Decided => "decided",
+            Self::Unanswered => "unanswered",
         }
     }
 }

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod credentials;
 mod sync;
 mod sync_changes;
 mod sync_failures;

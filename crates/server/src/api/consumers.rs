@@ -15,6 +15,7 @@ use super::auth::{CanAdmin, CanRead, reaches_consumer};
 use super::consumer_docs::{ConsumerOut, FiltersIn, PolicyIn, out};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::idempotency::NewId;
 use super::list::{List, Part, contains, metadata_filter};
 use super::messages::reach;
 use super::{App, Errors};
@@ -108,6 +109,7 @@ fn ack_wait(millis: Option<u64>, seconds: Option<u64>) -> Result<Option<u64>, Ap
 pub(super) async fn create_consumer(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<ConsumerIn>,
 ) -> Result<(StatusCode, Json<ConsumerOut>), ApiError> {
     let stream_id = app
@@ -138,7 +140,7 @@ pub(super) async fn create_consumer(
         StatusCode::CREATED,
         Json(out(app
             .engine
-            .create_consumer(caller.org, consumer)
+            .create_consumer(caller.org, consumer, id)
             .await?)),
     ))
 }

@@ -46,6 +46,8 @@ pub(crate) enum Code {
     Internal,
     /// The provider did not answer, or not usefully.
     UpstreamError,
+    /// The provider did not answer in time.
+    UpstreamTimeout,
     /// The server cannot do it now: it is stopping, or its disk is full.
     Unavailable,
 }
@@ -69,6 +71,7 @@ impl Code {
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamError => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -131,6 +134,7 @@ impl From<Error> for ApiError {
             Error::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             Error::Conflict(summary) => Self::new(Code::Conflict, summary),
             Error::TooMany(summary) => Self::new(Code::TooMany, summary),
+            Error::UpstreamTimeout(summary) => Self::new(Code::UpstreamTimeout, summary),
             Error::Upstream(summary) => Self::new(Code::UpstreamError, summary),
             Error::Revoked => Self::new(Code::RevokedToken, error.to_string()),
             Error::ShuttingDown => Self::new(Code::Unavailable, error.to_string()),

@@ -52,6 +52,9 @@ pub(crate) enum Errors {
     /// The provider did not answer usefully.
     #[response(status = 502)]
     Upstream(ApiError),
+    /// The provider did not answer in time.
+    #[response(status = 504)]
+    UpstreamTimeout(ApiError),
     /// Not now.
     #[response(status = 503)]
     Unavailable(ApiError),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::auth::{CanAdmin, CanRead, out_of_bounds, reaches_stream};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::idempotency::NewId;
 use super::list::{List, Part};
 use super::{App, Errors};
 
@@ -115,9 +116,10 @@ fn view(view: StreamView) -> StreamOut {
 async fn create_stream(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<StreamIn>,
 ) -> Result<(StatusCode, Json<StreamOut>), ApiError> {
-    let stream = app.engine.create_stream(caller.org, input.slug).await?;
+    let stream = app.engine.create_stream(caller.org, input.slug, id).await?;
     Ok((StatusCode::CREATED, Json(out(stream))))
 }
 

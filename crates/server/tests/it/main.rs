@@ -8,6 +8,7 @@ mod cli;
 mod connections;
 mod consuming;
 mod crash;
+mod credentials;
 mod getting_started;
 mod harness;
 mod idempotency;
