@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use headrace_model::Timestamp;
 use headrace_store::{Answer, AnswerKey, Claim};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::clock::random;
 use crate::{Engine, Error};
@@ -15,6 +18,24 @@ impl Engine {
     pub async fn claim(&self, key: &AnswerKey, request: [u8; 32]) -> Result<Claim, Error> {
         let now = self.clock.now();
         Ok(self.store.claim(key, request, now, now - KEPT).await?)
+    }
+
+    /// The id of what a request makes that claimed a key at this time: the same at every attempt, so
+    /// that what one made that did not live to answer is found and not made again.
+    pub fn id_for(key: &AnswerKey, request: [u8; 32], since: Timestamp) -> Uuid {
+        let mut hash = Sha256::new();
+        hash.update(aad(key).as_bytes());
+        hash.update(request);
+        let mut random = [0; 10];
+        for (byte, hashed) in random.iter_mut().zip(hash.finalize()) {
+            *byte = hashed;
+        }
+        headrace_model::StreamId::new(since, random).0
+    }
+
+    /// Whether the work for a claimed key was done is not known: the same request may try again.
+    pub async fn abandon(&self, key: &AnswerKey) -> Result<(), Error> {
+        Ok(self.store.abandon(key).await?)
     }
 
     /// Keeps the answer for a claimed key; `None` gives the key free again.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use headrace_model::config::{DeliverPolicy, HttpConsumer};
+use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
 use headrace_model::{ConsumerId, OrgId, StreamId, Timestamp};
-use headrace_store::{Counts, Kind, Range, Row, Selection, StoreError};
+use headrace_store::{Breakpoint, Counts, Kind, Range, Row, Selection, StoreError, breakpoint};
+
+use uuid::Uuid;
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::{check_metadata, check_name, check_slug};
 use crate::rates::Rate;
+use crate::removal::Removal;
 use crate::{Engine, Error};
 
 /// The bounds of a consumer's settings, as the API documents them.
@@ -42,18 +45,26 @@ pub struct ConsumerView {
 }
 
 impl Engine {
-    /// Makes a consumer where its deliver policy says.
+    /// Makes a consumer where its deliver policy says. `id` is the one it is to have.
     pub async fn create_consumer(
         &self,
         org: OrgId,
         value: HttpConsumer,
+        id: Option<Uuid>,
     ) -> Result<ConsumerView, Error> {
         check(&value)?;
+        let id = id.unwrap_or_else(|| self.new_id());
+        if let Some(made) = entity::find::<HttpConsumer>(&*self.store, org, id).await? {
+            // By the same request, which did not live to answer.
+            return self.consumer_view(made).await;
+        }
+        let gate = self.gates.of(value.stream_id.0);
+        let _open = gate.read().await;
         entity::load::<headrace_model::config::Stream>(&*self.store, org, value.stream_id.0)
             .await?;
         let position = self.position_of(org, &value).await?;
         let now = self.clock.now();
-        let mut consumer = Stored::new(self.new_id(), org, now, value);
+        let mut consumer = Stored::new(id, org, now, value);
         // State first: a consumer that can be seen can be asked.
         let id = ConsumerId(consumer.id);
         self.store
@@ -120,46 +131,79 @@ impl Engine {
     }
 
     /// Changes a consumer's settings. Another deliver policy restarts it; another filter applies from
-    /// its position on, and drops what is outstanding and no longer matches.
+    /// its position on, and drops what is outstanding and no longer matches. The flag tells whether it
+    /// was restarted.
     pub async fn update_consumer(
         &self,
         mut consumer: Stored<HttpConsumer>,
         value: HttpConsumer,
-    ) -> Result<ConsumerView, Error> {
+    ) -> Result<(ConsumerView, bool), Error> {
         check(&value)?;
         let restart = value.deliver_policy != consumer.value.deliver_policy;
         let refilter = value.filters != consumer.value.filters;
-        let id = ConsumerId(consumer.id);
-        consumer.value = value;
-        let gate = self.gates.of(id);
+        let gate = self.gates.of(consumer.id);
         let closed = gate.write().await;
+        let mut unapplied = consumer.value.unapplied;
         if restart {
-            // First: a crash between the two delivers again, the other way round it would not.
-            let position = self.position_of(consumer.org, &consumer.value).await?;
-            self.store
-                .update(id, &mut |state| state.reset(position))
-                .await?;
+            unapplied.restart = Some(self.position_of(consumer.org, &value).await?);
         }
+        unapplied.refilter |= refilter;
+        consumer.value = HttpConsumer { unapplied, ..value };
+        // Before the state: settings that are refused here change nothing.
         consumer
             .save(&*self.store, self.clock.now())
             .await
             .map_err(taken)?;
-        if refilter {
-            self.refilter(&consumer).await?;
-        }
+        self.apply(&mut consumer).await?;
         drop(closed);
         self.reconfigured.notify_waiters();
-        self.consumer_view(consumer).await
+        Ok((self.consumer_view(consumer).await?, restart))
+    }
+
+    /// Does what saved settings still have to do to the consumer's state.
+    async fn apply(&self, consumer: &mut Stored<HttpConsumer>) -> Result<(), Error> {
+        let Unapplied { restart, refilter } = consumer.value.unapplied;
+        if restart.is_none() && !refilter {
+            return Ok(());
+        }
+        breakpoint(Breakpoint::Decided);
+        if let Some(position) = restart {
+            self.store
+                .update(ConsumerId(consumer.id), &mut |state| state.reset(position))
+                .await?;
+        }
+        if refilter {
+            self.refilter(consumer).await?;
+        }
+        consumer.value.unapplied = Unapplied::default();
+        consumer.save(&*self.store, self.clock.now()).await
+    }
+
+    /// Finishes the changes of consumers that the last run was stopped in.
+    pub(crate) async fn apply_all(&self) -> Result<(), Error> {
+        for id in entity::ids(&*self.store, Kind::Consumer).await? {
+            match entity::load_any::<HttpConsumer>(&*self.store, id).await {
+                Ok(None) => {}
+                Ok(Some(mut consumer)) => self.apply(&mut consumer).await?,
+                // It can hand nothing out either, and must not keep the others from it.
+                Err(error @ Error::Stored { .. }) => {
+                    tracing::error!(consumer = %id, error = crate::chain(&error), "a consumer cannot be read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Removes a consumer with its state and dead letters.
     pub async fn remove_consumer(&self, consumer: Stored<HttpConsumer>) -> Result<(), Error> {
-        self.store.write(vec![consumer.delete()]).await?;
-        self.rates.forget(ConsumerId(consumer.id));
-        self.gates.forget(ConsumerId(consumer.id));
-        self.selections.forget(ConsumerId(consumer.id));
-        self.reconfigured.notify_waiters();
-        Ok(self.store.drop_consumer(ConsumerId(consumer.id)).await?)
+        let removal = Removal {
+            consumers: vec![ConsumerId(consumer.id)],
+            ..Removal::default()
+        };
+        let writes = vec![consumer.delete()];
+        let note = self.note_removal(consumer.org, writes, removal).await?;
+        self.finish_removal(note).await
     }
 
     /// Starts a consumer anew. What is outstanding is forgotten and every token of before is stale.

@@ -8,6 +8,7 @@ use headrace_model::health::{Health, HealthStatus};
 use headrace_model::json;
 use headrace_model::provider::{BadCredential, CredentialKind, Failure};
 use headrace_model::quota::Priority;
+use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, OrgId};
 use uuid::Uuid;
 
@@ -26,13 +27,15 @@ pub struct NewCredential {
     /// A name for people.
     pub name: Option<String>,
     /// Its fields, under any of their names.
-    pub fields: BTreeMap<String, String>,
+    pub fields: Secret<BTreeMap<String, String>>,
     /// The OAuth app it was made with.
     pub oauth_app_id: Option<Uuid>,
     /// The user's own.
     pub metadata: Option<Metadata>,
     /// Whether to check it against the provider.
     pub verify: bool,
+    /// The id that it is to have when it is new.
+    pub id: Option<Uuid>,
 }
 
 /// Changes of a credential; what is `None` stays.
@@ -43,7 +46,7 @@ pub struct CredentialPatch {
     /// The user's own.
     pub metadata: Option<Metadata>,
     /// All its fields anew; masked ones stay as they are.
-    pub fields: Option<BTreeMap<String, String>>,
+    pub fields: Option<Secret<BTreeMap<String, String>>>,
     /// The budget of the account.
     pub rate_limit: Option<Option<RateLimit>>,
 }
@@ -54,7 +57,20 @@ struct Checked {
     health: Health,
 }
 
+/// A credential as it was given, found good, with what its check found.
+pub(crate) struct Examined {
+    id: CredentialId,
+    provider: Arc<Provider>,
+    kind: CredentialKind,
+    fields: Fields,
+    given: NewCredential,
+    checked: Checked,
+}
+
 type Fields = BTreeMap<String, String>;
+
+/// How often a write is repeated that somebody else came before: each time, one of them got through.
+pub(crate) const ATTEMPTS: u32 = 100;
 
 impl Engine {
     /// Takes a credential. One for an account that is known already updates it: the flag tells whether
@@ -64,65 +80,102 @@ impl Engine {
         org: OrgId,
         new: NewCredential,
     ) -> Result<(Stored<config::Credential>, bool), Error> {
+        let examined = self.examine(new).await?;
+        let mut attempt = 0;
+        loop {
+            let (mut credential, is_new) = self.merged(org, &examined).await?;
+            attempt += 1;
+            match credential.save(&*self.store, self.clock.now()).await {
+                Err(error) if came_second(&error) && attempt < ATTEMPTS => {}
+                Err(error) => return Err(taken(error)),
+                Ok(()) => {
+                    self.credential_changed(&credential).await?;
+                    return Ok((credential, is_new));
+                }
+            }
+        }
+    }
+
+    /// Reads a credential as it was given, and asks the provider whether it works. Stores nothing.
+    pub(crate) async fn examine(&self, given: NewCredential) -> Result<Examined, Error> {
         let mut problems = Problems::default();
-        check_metadata(new.metadata.as_ref(), &mut problems);
-        if let Some(name) = &new.name {
+        check_metadata(given.metadata.as_ref(), &mut problems);
+        if let Some(name) = &given.name {
             check_name("name", name, &mut problems);
         }
         problems.check()?;
-        let (provider, kind) = self.kind(&new.kind)?;
-        let fields = kind.read(&new.fields).map_err(unusable)?;
-        let now = self.clock.now();
-        let id = CredentialId(self.new_id());
-        let checked = match new.verify {
+        let (provider, kind) = self.kind(&given.kind)?;
+        let fields = kind.read(&given.fields.0).map_err(unusable)?;
+        let id = CredentialId(given.id.unwrap_or_else(|| self.new_id()));
+        let checked = match given.verify {
             true => self.verify(id, &provider, kind, &fields).await,
             false => Ok(self.unchecked()),
         };
         // Syncs share the budget of a stored credential; this one's served the check alone.
         self.sync.outbound.forget(id);
-        let checked = checked?;
+        Ok(Examined {
+            id,
+            kind: kind.clone(),
+            provider,
+            fields,
+            given,
+            checked: checked?,
+        })
+    }
+
+    /// The credential that an examined one leads to: the one for the account that is known already, or
+    /// a new one. The flag tells which. Not stored yet.
+    pub(crate) async fn merged(
+        &self,
+        org: OrgId,
+        examined: &Examined,
+    ) -> Result<(Stored<config::Credential>, bool), Error> {
+        let Examined {
+            id,
+            provider,
+            kind,
+            fields,
+            given,
+            checked,
+        } = examined;
         let known = match &checked.account {
             Some(account) => {
                 let name = account_name(&kind.id, account);
-                self.store
-                    .object_named(headrace_store::Kind::Credential, org, &name)
-                    .await?
+                let kind = headrace_store::Kind::Credential;
+                let known = self.store.object_named(kind, org, &name).await?;
+                known.map(|known| known.id)
             }
             None => None,
         };
-        if let Some(known) = known {
-            let mut credential =
-                entity::load::<config::Credential>(&*self.store, org, known.id).await?;
-            self.seal_into(&mut credential, kind, &fields)?;
+        // What has this id was made by the same request, which did not live to answer.
+        let known =
+            entity::find::<config::Credential>(&*self.store, org, known.unwrap_or(id.0)).await?;
+        if let Some(mut credential) = known {
+            self.seal_into(&mut credential, kind, fields)?;
             let value = &mut credential.value;
-            value.name = new.name.or(value.name.take());
-            value.metadata = new.metadata.unwrap_or_else(|| value.metadata.clone());
-            value.oauth_app_id = new.oauth_app_id.or(value.oauth_app_id);
-            value.health = checked.health;
-            credential.save(&*self.store, now).await?;
-            self.credential_changed(&credential).await?;
-            return Ok((credential, false));
+            value.name = given.name.clone().or(value.name.take());
+            value.metadata = given.metadata.clone().unwrap_or(value.metadata.clone());
+            value.oauth_app_id = given.oauth_app_id.or(value.oauth_app_id);
+            value.health = checked.health.clone();
+            let is_new = credential.id == id.0;
+            return Ok((credential, is_new));
         }
-        let mut credential = Stored::new(
-            id.0,
-            org,
-            now,
-            config::Credential {
-                provider: provider.definition.name.clone(),
-                kind: kind.id.clone(),
-                name: new.name,
-                account: checked.account,
-                oauth_app_id: new.oauth_app_id,
-                properties: Fields::new(),
-                sealed: String::new(),
-                secret_names: BTreeSet::new(),
-                metadata: new.metadata.unwrap_or_default(),
-                health: checked.health,
-                rate_limit: None,
-            },
-        );
-        self.seal_into(&mut credential, kind, &fields)?;
-        credential.save(&*self.store, now).await?;
+        let credential = config::Credential {
+            provider: provider.definition.name.clone(),
+            kind: kind.id.clone(),
+            name: given.name.clone(),
+            account: checked.account.clone(),
+            last_account: checked.account.clone(),
+            oauth_app_id: given.oauth_app_id,
+            properties: Fields::new(),
+            sealed: String::new(),
+            secret_names: BTreeSet::new(),
+            metadata: given.metadata.clone().unwrap_or_default(),
+            health: checked.health.clone(),
+            rate_limit: None,
+        };
+        let mut credential = Stored::new(id.0, org, self.clock.now(), credential);
+        self.seal_into(&mut credential, kind, fields)?;
         Ok((credential, true))
     }
 
@@ -160,6 +213,7 @@ impl Engine {
             let id = CredentialId(credential.id);
             let mut known = self.open(&credential)?;
             let given = given
+                .0
                 .into_iter()
                 .filter(|(_, value)| value != MASK)
                 .collect();
@@ -170,9 +224,12 @@ impl Engine {
                 true => self.verify(id, &provider, kind, &fields).await?,
                 false => self.unchecked(),
             };
-            same_account(credential.value.account.as_ref(), checked.account.as_ref())?;
+            let value = &mut credential.value;
+            let known = value.account.take().or(value.last_account.take());
+            same_account(known.as_ref(), checked.account.as_ref())?;
             // Fields that nobody has checked may be another account's: it merges with none.
-            credential.value.account = checked.account;
+            value.last_account = checked.account.clone().or(known);
+            value.account = checked.account;
             credential.value.health = checked.health;
             self.seal_into(&mut credential, kind, &fields)?;
         }
@@ -188,7 +245,10 @@ impl Engine {
         problems.check()?;
         value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
         value.rate_limit = rate_limit.unwrap_or(value.rate_limit);
-        credential.save(&*self.store, self.clock.now()).await?;
+        credential
+            .save(&*self.store, self.clock.now())
+            .await
+            .map_err(taken)?;
         self.credential_changed(&credential).await?;
         Ok(credential)
     }
@@ -215,7 +275,7 @@ impl Engine {
         Ok(fields)
     }
 
-    fn kind(&self, id: &str) -> Result<(Arc<Provider>, &CredentialKind), Error> {
+    pub(crate) fn kind(&self, id: &str) -> Result<(Arc<Provider>, &CredentialKind), Error> {
         let providers = self.sync.providers.iter();
         let mut kinds =
             providers.filter_map(|provider| Some((provider, provider.definition.credential(id)?)));
@@ -308,6 +368,9 @@ impl Engine {
                     Some(Failure::Forbidden | Failure::Gone | Failure::Rejected) => {
                         doubt = Some(error.to_string());
                     }
+                    _ if error.timed_out() => {
+                        return Err(Error::UpstreamTimeout(crate::chain(&error)));
+                    }
                     _ => return Err(Error::Upstream(crate::chain(&error))),
                 },
             }
@@ -339,7 +402,7 @@ impl Engine {
     }
 
     /// What reads with the credential goes on with what it is now.
-    async fn credential_changed(
+    pub(crate) async fn credential_changed(
         &self,
         credential: &Stored<config::Credential>,
     ) -> Result<(), Error> {
@@ -405,9 +468,37 @@ fn unusable(bad: BadCredential) -> Error {
     }
 }
 
+/// Whether somebody else wrote the credential meanwhile, or another one for the account.
+pub(crate) fn came_second(error: &Error) -> bool {
+    use headrace_store::{Kind, StoreError};
+    matches!(
+        error,
+        Error::Store(
+            StoreError::Changed {
+                kind: Kind::Credential
+            } | StoreError::NameTaken {
+                kind: Kind::Credential,
+                ..
+            }
+        )
+    )
+}
+
+fn taken(error: Error) -> Error {
+    match error {
+        Error::Store(headrace_store::StoreError::NameTaken { .. }) => {
+            let sentence = "there is another credential for this account: change that one instead";
+            Error::Conflict(sentence.to_owned())
+        }
+        other => other,
+    }
+}
+
 fn cannot_open(error: AccountError) -> Error {
     match error {
         AccountError::Bad(bad) => unusable(bad),
+        AccountError::NoBase { .. } => Error::invalid("properties", error.to_string()),
+        AccountError::NoSuchProvider { .. } => Error::invalid("kind", error.to_string()),
         other => Error::Sealing {
             action: "use",
             source: Box::new(other),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headrace_store::Store;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -47,7 +48,7 @@ pub struct Engine {
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
     pub(crate) retention: Retention,
-    /// Rings when a consumer or a sync was changed: those who wait look again.
+    /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) admin_token: Option<AdminToken>,
@@ -79,9 +80,16 @@ impl Engine {
             tasks: TaskTracker::new(),
         };
         let org = engine.first_org().await?;
+        engine.apply_all().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);
-        let timer = Arc::clone(&engine);
+        let (timer, cleaner) = (Arc::clone(&engine), Arc::clone(&engine));
+        engine.tasks.spawn(async move {
+            if let Err(error) = cleaner.finish_removals().await {
+                let error = crate::chain(&error);
+                tracing::error!(error, "what was removed is cleared away at the next start");
+            }
+        });
         engine
             .tasks
             .spawn(async move { timer.expire_forever().await });
@@ -105,6 +113,11 @@ impl Engine {
     /// Cancelled when the engine stops.
     pub fn stopping(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Wakes when a consumer, a sync, a stream or a token is changed from now on.
+    pub fn reconfigured(&self) -> Notified<'_> {
+        self.reconfigured.notified()
     }
 
     /// Ends the long polls and timers; waits for what was under way. The store stays open.

@@ -160,8 +160,19 @@ impl<T: Entity> Stored<T> {
 
     /// Stores it, as changed `now`.
     pub async fn save(&mut self, store: &dyn Store, now: Timestamp) -> Result<(), Error> {
+        self.save_with(Vec::new(), store, now).await
+    }
+
+    /// Stores it, as changed `now`, after other writes: all or none.
+    pub(crate) async fn save_with(
+        &mut self,
+        mut writes: Vec<Write>,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         self.updated_at = now.max(self.updated_at);
-        store.write(vec![self.put()?]).await?;
+        writes.push(self.put()?);
+        store.write(writes).await?;
         self.revision += 1;
         Ok(())
     }

@@ -23,12 +23,18 @@ pub enum Error {
     /// Too many are at it already.
     #[error("{0}")]
     TooMany(String),
+    /// The caller's token was revoked while it waited.
+    #[error("this token was revoked")]
+    Revoked,
     /// The server is stopping.
     #[error("the server is shutting down: try again in a moment")]
     ShuttingDown,
     /// The provider did not answer, or not usefully.
     #[error("{0}")]
     Upstream(String),
+    /// The provider did not answer in time.
+    #[error("{0}")]
+    UpstreamTimeout(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,6 +77,17 @@ impl Error {
             field: field.into(),
             reason: reason.into(),
         }])
+    }
+
+    /// The same error with the fields it names put below `field`.
+    pub fn within(self, field: &str) -> Self {
+        let Self::Invalid(mut problems) = self else {
+            return self;
+        };
+        for problem in &mut problems {
+            problem.field = format!("{field}.{}", problem.field);
+        }
+        Self::Invalid(problems)
     }
 
     /// There is no such thing.

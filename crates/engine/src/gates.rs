@@ -6,25 +6,25 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use headrace_model::ConsumerId;
 use tokio::sync::RwLock;
+use uuid::Uuid;
 
-/// The gates of the consumers that were used since the start.
+/// The gates of the consumers and streams that were used since the start.
 #[derive(Debug, Default)]
-pub(crate) struct Gates(Mutex<HashMap<ConsumerId, Arc<RwLock<()>>>>);
+pub(crate) struct Gates(Mutex<HashMap<Uuid, Arc<RwLock<()>>>>);
 
 impl Gates {
-    /// The consumer's gate.
-    pub(crate) fn of(&self, consumer: ConsumerId) -> Arc<RwLock<()>> {
+    /// The gate of this consumer or stream.
+    pub(crate) fn of(&self, id: Uuid) -> Arc<RwLock<()>> {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(gates.entry(consumer).or_default())
+        Arc::clone(gates.entry(id).or_default())
     }
 
-    /// Forgets a consumer that was removed.
-    pub(crate) fn forget(&self, consumer: ConsumerId) {
+    /// Forgets what was removed.
+    pub(crate) fn forget(&self, id: Uuid) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&consumer);
+            .remove(&id);
     }
 }

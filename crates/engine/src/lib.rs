@@ -19,6 +19,7 @@ mod peek;
 pub mod providers;
 mod rates;
 mod records;
+mod removal;
 mod retention;
 mod selection;
 mod streams;

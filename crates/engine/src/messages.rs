@@ -1,5 +1,6 @@
 //! Messages: handed to workers, settled by them, and delivered again after they were given up on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headrace_model::config::HttpConsumer;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use crate::entity::{self, Stored};
 use crate::records::MAX_ANSWER_BYTES;
 use crate::selection::LaneBook;
+use crate::tokens::Caller;
 use crate::{Engine, Error};
 
 /// Messages for a worker.
@@ -30,11 +32,11 @@ pub struct Settlement {
     /// Deliveries that are done.
     pub ack: Vec<Token>,
     /// Deliveries given back: when they are due again, and why.
-    pub nack: Vec<(Token, Duration, Option<String>)>,
+    pub nack: Vec<(Token, Duration, Option<Arc<str>>)>,
     /// Deliveries that need longer.
     pub extend: Vec<Token>,
     /// Deliveries that will never succeed, and why.
-    pub reject: Vec<(Token, Option<String>)>,
+    pub reject: Vec<(Token, Option<Arc<str>>)>,
 }
 
 impl Settlement {
@@ -98,9 +100,11 @@ pub fn read_tokens<'a>(
 }
 
 impl Engine {
-    /// The next messages, at most `batch`; waits up to `wait` for the first one.
+    /// The next messages, at most `batch`; waits up to `wait` for the first one, as long as the
+    /// caller's token is good.
     pub async fn next(
         &self,
+        caller: &Caller,
         consumer: &Stored<HttpConsumer>,
         batch: usize,
         wait: Duration,
@@ -114,11 +118,15 @@ impl Engine {
             false => Some(self.waiting.enter(id, consumer.value.max_waiting)?),
         };
         let give_up = Instant::now() + wait;
+        let mut waited = false;
         loop {
             // Before looking: what happens from now on ends the wait.
             appended.borrow_and_update();
             released.borrow_and_update();
             let reconfigured = self.reconfigured.notified();
+            if waited && !self.still_good(caller).await? {
+                return Err(Error::Revoked);
+            }
             let (consumer, messages, book) = self.take(consumer.org, id, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
                 let selection = self.selections.of(id, &consumer.value, &book);
@@ -142,6 +150,7 @@ impl Engine {
                 () = tokio::time::sleep_until(until) => {}
                 () = self.stop.cancelled() => {}
             }
+            waited = true;
         }
     }
 
@@ -163,7 +172,7 @@ impl Engine {
         id: ConsumerId,
         batch: usize,
     ) -> Result<(Stored<HttpConsumer>, Vec<Message>, LaneBook), Error> {
-        let gate = self.gates.of(id);
+        let gate = self.gates.of(id.0);
         let _open = gate.read().await;
         let consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
         let stream = consumer.value.stream_id;
@@ -218,7 +227,7 @@ impl Engine {
     ) -> Result<u64, Error> {
         let id = ConsumerId(consumer.id);
         // By the filter of now, which nobody changes meanwhile.
-        let gate = self.gates.of(id);
+        let gate = self.gates.of(id.0);
         let _open = gate.read().await;
         let consumer = entity::load::<HttpConsumer>(&*self.store, consumer.org, id.0).await?;
         let selection = self.selection(&consumer).await?;

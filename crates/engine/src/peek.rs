@@ -58,7 +58,7 @@ pub struct Peeked {
     /// When its ack window ends, or it is due again.
     pub until: Option<Timestamp>,
     /// What the last worker said.
-    pub last_error: Option<String>,
+    pub last_error: Option<std::sync::Arc<str>>,
 }
 
 /// Dead letters, with the current entries of their records.

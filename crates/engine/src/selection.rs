@@ -267,6 +267,7 @@ mod tests {
             filters,
             metadata: Metadata::default(),
             paused: false,
+            unapplied: Default::default(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Streams: made, listed, changed, removed.
 
-use headrace_model::{OrgId, StreamId, config};
+use headrace_model::{ConsumerId, OrgId, StreamId, SyncId, config};
 use headrace_store::{Kind, StoreError, StreamStats};
+use uuid::Uuid;
 
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::check_slug;
+use crate::removal::Removal;
 use crate::{Engine, Error};
 
 const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
@@ -33,15 +35,21 @@ pub struct StreamView {
 }
 
 impl Engine {
-    /// Makes a stream.
+    /// Makes a stream. `id` is the one it is to have.
     pub async fn create_stream(
         &self,
         org: OrgId,
         value: config::Stream,
+        id: Option<Uuid>,
     ) -> Result<Stored<config::Stream>, Error> {
         check(&value)?;
+        let id = id.unwrap_or_else(|| self.new_id());
+        if let Some(made) = entity::find(&*self.store, org, id).await? {
+            // By the same request, which did not live to answer.
+            return Ok(made);
+        }
         let now = self.clock.now();
-        let mut stream = Stored::new(self.new_id(), org, now, value);
+        let mut stream = Stored::new(id, org, now, value);
         stream.save(&*self.store, now).await.map_err(taken)?;
         Ok(stream)
     }
@@ -54,6 +62,12 @@ impl Engine {
     /// A stream by id or slug.
     pub async fn stream(&self, org: OrgId, name: &str) -> Result<Stored<config::Stream>, Error> {
         entity::load_named(&*self.store, org, name).await
+    }
+
+    /// Whether the organisation has this stream (still).
+    pub async fn has_stream(&self, org: OrgId, id: StreamId) -> Result<bool, Error> {
+        let found = entity::find::<config::Stream>(&*self.store, org, id.0).await?;
+        Ok(found.is_some())
     }
 
     /// A stream with its counts.
@@ -98,6 +112,8 @@ impl Engine {
     pub async fn delete_stream(&self, org: OrgId, name: &str, cascade: bool) -> Result<(), Error> {
         let stream = self.stream(org, name).await?;
         let id = StreamId(stream.id);
+        let gate = self.gates.of(stream.id);
+        let closed = gate.write().await;
         let (syncs, consumers) = self.users_of(org, id).await?;
         let in_use = !syncs.is_empty() || !consumers.is_empty();
         if in_use && !cascade {
@@ -107,14 +123,18 @@ impl Engine {
                 consumers.len()
             )));
         }
-        for sync in syncs {
-            self.remove_sync(sync, false).await?;
-        }
-        for consumer in consumers {
-            self.remove_consumer(consumer).await?;
-        }
-        self.store.write(vec![stream.delete()]).await?;
-        Ok(self.store.drop_log(id).await?)
+        let removal = Removal {
+            stream: Some(id),
+            consumers: consumers.iter().map(|one| ConsumerId(one.id)).collect(),
+            syncs: syncs.iter().map(|one| SyncId(one.id)).collect(),
+            purges: Vec::new(),
+        };
+        let mut writes = vec![stream.delete()];
+        writes.extend(syncs.iter().map(Stored::delete));
+        writes.extend(consumers.iter().map(Stored::delete));
+        let note = self.note_removal(org, writes, removal).await?;
+        drop(closed);
+        self.finish_removal(note).await
     }
 
     async fn users_of(

@@ -1,12 +1,19 @@
 //! Syncs: made, changed, removed.
 
-use headrace_model::config::{self, Frequency, Metadata, RateLimit};
-use headrace_model::{CredentialId, OrgId, RecordId, StreamId, SyncId};
-use headrace_store::{Batch, Kind, Range, Selection, StoreError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
+use headrace_model::config::{self, Frequency, Metadata, RateLimit};
+use headrace_model::{CredentialId, OrgId, StreamId, SyncId};
+use headrace_store::{Kind, StoreError};
+
+use uuid::Uuid;
+
+use crate::credentials::{ATTEMPTS, NewCredential, came_second};
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::{check_metadata, check_name, check_slug};
+use crate::removal::{Purge, Removal};
 use crate::sync::{Reread, SyncError, SyncStatus};
 use crate::{Engine, Error};
 
@@ -20,6 +27,10 @@ pub struct SyncView {
     /// Records of each collection, by its id.
     pub records: Vec<(String, u64)>,
 }
+
+/// Records by collection, of each sync of the streams that were looked at: a stream is asked once for
+/// all of its syncs.
+type LaneCounts = HashMap<StreamId, HashMap<SyncId, Vec<(String, u64)>>>;
 
 /// Changes of a sync; what is `None` stays.
 #[derive(Clone, Debug, Default)]
@@ -45,25 +56,75 @@ pub struct SyncPatch {
 }
 
 impl Engine {
-    /// Makes a sync, which begins at once.
-    pub async fn create_sync(&self, org: OrgId, mut sync: config::Sync) -> Result<SyncView, Error> {
-        entity::load::<config::Stream>(&*self.store, org, sync.stream_id.0).await?;
-        let credential = self.credential(org, sync.credential_id.0).await?;
-        if credential.value.provider != sync.provider {
-            let reason = format!(
-                "is for {}, not for {}",
-                credential.value.provider, sync.provider
-            );
-            return Err(Error::invalid("credential_id", reason));
+    /// Makes a sync, which begins at once. With a new credential both are stored, or neither; the sync's
+    /// own `credential_id` does not count then. `id` is the one it is to have.
+    pub async fn create_sync(
+        &self,
+        org: OrgId,
+        mut sync: config::Sync,
+        credential: Option<NewCredential>,
+        id: Option<Uuid>,
+    ) -> Result<SyncView, Error> {
+        let id = id.unwrap_or_else(|| self.new_id());
+        if let Some(made) = entity::find::<config::Sync>(&*self.store, org, id).await? {
+            // By the same request, which did not live to answer.
+            return self.sync_view(made).await;
         }
+        let gate = self.gates.of(sync.stream_id.0);
+        let open = gate.read().await;
+        entity::load::<config::Stream>(&*self.store, org, sync.stream_id.0).await?;
         sync.collection_ids = self.check(&sync)?;
-        let now = self.clock.now();
-        let mut sync = Stored::new(self.new_id(), org, now, sync);
-        sync.save(&*self.store, now).await.map_err(taken)?;
+        if let Some(slug) = &sync.slug
+            && self
+                .store
+                .object_named(Kind::Sync, org, slug)
+                .await?
+                .is_some()
+        {
+            return Err(slug_taken(slug));
+        }
+        let mut sync = Stored::new(id, org, self.clock.now(), sync);
+        match credential {
+            Some(new) => self.save_with_credential(&mut sync, new).await?,
+            None => {
+                let id = sync.value.credential_id.0;
+                let provider = self.credential(org, id).await?.value.provider;
+                is_for(&provider, &sync.value.provider, "credential_id")?;
+                let saved = sync.save(&*self.store, self.clock.now()).await;
+                saved.map_err(taken)?;
+            }
+        }
+        drop(open);
         self.card_cache.changed(org);
         self.reconfigured.notify_waiters();
         self.sync.supervisor.changed(SyncId(sync.id));
         self.sync_view(sync).await
+    }
+
+    async fn save_with_credential(
+        &self,
+        sync: &mut Stored<config::Sync>,
+        new: NewCredential,
+    ) -> Result<(), Error> {
+        let (provider, _) = self.kind(&new.kind).map_err(|e| e.within("credential"))?;
+        let provider = &provider.definition.name;
+        is_for(provider, &sync.value.provider, "credential.kind")?;
+        let examined = self
+            .examine(new)
+            .await
+            .map_err(|e| e.within("credential"))?;
+        let mut attempt = 0;
+        loop {
+            let (credential, _) = self.merged(sync.org, &examined).await?;
+            sync.value.credential_id = CredentialId(credential.id);
+            attempt += 1;
+            let writes = vec![credential.put()?];
+            match sync.save_with(writes, &*self.store, self.clock.now()).await {
+                Err(error) if came_second(&error) && attempt < ATTEMPTS => {}
+                Err(error) => return Err(taken(error)),
+                Ok(()) => return self.credential_changed(&credential).await,
+            }
+        }
     }
 
     /// The organisation's syncs.
@@ -78,12 +139,40 @@ impl Engine {
 
     /// A sync with how it is doing.
     pub async fn sync_view(&self, sync: Stored<config::Sync>) -> Result<SyncView, Error> {
+        let mut counts = LaneCounts::default();
+        self.view(sync, &mut counts).await
+    }
+
+    /// Syncs with how they are doing.
+    pub async fn sync_views(
+        &self,
+        syncs: Vec<Stored<config::Sync>>,
+    ) -> Result<Vec<SyncView>, Error> {
+        let mut counts = LaneCounts::default();
+        let mut views = Vec::with_capacity(syncs.len());
+        for sync in syncs {
+            views.push(self.view(sync, &mut counts).await?);
+        }
+        Ok(views)
+    }
+
+    async fn view(
+        &self,
+        sync: Stored<config::Sync>,
+        counts: &mut LaneCounts,
+    ) -> Result<SyncView, Error> {
         let status = self.sync_status(&sync).await?;
-        let lanes = self.store.stats(sync.value.stream_id).await?.lanes;
-        let own = lanes.into_iter().filter(|lane| lane.lane.sync.0 == sync.id);
-        let records = own
-            .map(|lane| (lane.lane.collection.to_string(), lane.records))
-            .collect();
+        let stream = sync.value.stream_id;
+        if let Entry::Vacant(unknown) = counts.entry(stream) {
+            let by_sync = unknown.insert(HashMap::new());
+            for lane in self.store.stats(stream).await?.lanes {
+                let of_sync: &mut Vec<_> = by_sync.entry(lane.lane.sync).or_default();
+                of_sync.push((lane.lane.collection.to_string(), lane.records));
+            }
+        }
+        let by_sync = counts.get(&stream);
+        let records = by_sync.and_then(|by_sync| by_sync.get(&SyncId(sync.id)));
+        let records = records.cloned().unwrap_or_default();
         Ok(SyncView {
             sync,
             status,
@@ -135,36 +224,51 @@ impl Engine {
         value.metadata = metadata.unwrap_or_else(|| value.metadata.clone());
         value.enabled = enabled.unwrap_or(value.enabled);
         sync.value.collection_ids = self.check(&sync.value)?;
-        sync.save(&*self.store, self.clock.now())
-            .await
-            .map_err(taken)?;
-        self.card_cache.changed(sync.org);
-        self.reconfigured.notify_waiters();
         let id = SyncId(sync.id);
-        self.sync.supervisor.changed(id);
-        for gone in before
-            .iter()
-            .filter(|id| !sync.value.collection_ids.contains(id))
-        {
-            if purge_removed {
-                self.sync.supervisor.in_effect(id).await;
-                self.purge(sync.value.stream_id, id, Some(gone)).await?;
-            }
+        let gone = |collection: &String| !sync.value.collection_ids.contains(collection);
+        let purges = before.into_iter().filter(gone).map(|collection| Purge {
+            stream: sync.value.stream_id,
+            sync: id,
+            collection: Some(collection),
+        });
+        let purges: Vec<Purge> = purges.filter(|_| purge_removed).collect();
+        let now = self.clock.now();
+        if purges.is_empty() {
+            sync.save(&*self.store, now).await.map_err(taken)?;
+            self.card_cache.changed(sync.org);
+            self.reconfigured.notify_waiters();
+            self.sync.supervisor.changed(id);
+            return self.sync_view(sync).await;
         }
+        sync.updated_at = now.max(sync.updated_at);
+        let removal = Removal {
+            purges,
+            ..Removal::default()
+        };
+        let noted = self.note_removal(sync.org, vec![sync.put()?], removal);
+        let note = noted.await.map_err(taken)?;
+        sync.revision += 1;
+        self.sync.supervisor.changed(id);
+        self.finish_removal(note).await?;
         self.sync_view(sync).await
     }
 
     /// Removes a sync. Its records stay readable, or are purged.
     pub async fn remove_sync(&self, sync: Stored<config::Sync>, purge: bool) -> Result<(), Error> {
         let id = SyncId(sync.id);
-        self.store.write(vec![sync.delete()]).await?;
-        self.card_cache.changed(sync.org);
-        self.reconfigured.notify_waiters();
-        self.sync.supervisor.forget(id).await.map_err(not_syncing)?;
-        if purge {
-            self.purge(sync.value.stream_id, id, None).await?;
-        }
-        Ok(())
+        let records = Purge {
+            stream: sync.value.stream_id,
+            sync: id,
+            collection: None,
+        };
+        let removal = Removal {
+            syncs: vec![id],
+            purges: purge.then_some(records).into_iter().collect(),
+            ..Removal::default()
+        };
+        let writes = vec![sync.delete()];
+        let note = self.note_removal(sync.org, writes, removal).await?;
+        self.finish_removal(note).await
     }
 
     /// Lets one collection stand still, or go on.
@@ -267,55 +371,6 @@ impl Engine {
         problems.check()?;
         Ok(collections)
     }
-
-    /// Purges what a sync has brought: all, or of one collection.
-    async fn purge(
-        &self,
-        stream: StreamId,
-        sync: SyncId,
-        collection: Option<&str>,
-    ) -> Result<(), Error> {
-        let lanes = self.store.lanes(stream).await?;
-        let own = lanes.iter().filter(|lane| {
-            lane.sync == sync && collection.is_none_or(|collection| *lane.collection == *collection)
-        });
-        let selection = Selection {
-            lanes: Some(own.map(|lane| lane.no).collect()),
-            deleted: None,
-        };
-        // What comes later is of a collection that was taken in again: it is not meant.
-        let upto = self.store.last_idx(stream).await?;
-        let mut after = 0;
-        loop {
-            let range = Range {
-                after,
-                limit: 1_000,
-                max_bytes: 8 << 20,
-                newest_first: false,
-            };
-            let mut rows = self.store.read(stream, &selection, range).await?.rows;
-            rows.retain(|row| row.idx <= upto);
-            let Some(last) = rows.last() else {
-                return Ok(());
-            };
-            after = last.idx;
-            let purge: Vec<RecordId> = rows.iter().map(|row| row.record).collect();
-            let batch = Batch {
-                sync,
-                fence: None,
-                seen: Vec::new(),
-                purge,
-                cursors: Vec::new(),
-            };
-            for result in self
-                .store
-                .append(stream, self.clock.now(), vec![batch])
-                .await?
-            {
-                result?;
-            }
-        }
-    }
 }
 
 /// Notes what is wrong with a rate limit.
@@ -348,12 +403,26 @@ fn taken(error: Error) -> Error {
         Error::Store(StoreError::NameTaken {
             kind: Kind::Sync,
             name,
-        }) => Error::Conflict(format!("there is a sync with the slug {name:?} already")),
+        }) => slug_taken(&name),
         other => other,
     }
 }
 
-fn not_syncing(error: SyncError) -> Error {
+fn slug_taken(slug: &str) -> Error {
+    Error::Conflict(format!("there is a sync with the slug {slug:?} already"))
+}
+
+fn is_for(provider: &str, wanted: &str, field: &str) -> Result<(), Error> {
+    match provider == wanted {
+        true => Ok(()),
+        false => Err(Error::invalid(
+            field,
+            format!("is for {provider}, not for {wanted}"),
+        )),
+    }
+}
+
+pub(crate) fn not_syncing(error: SyncError) -> Error {
     match error {
         SyncError::NoSuchSync => Error::Conflict("the sync was removed meanwhile".to_owned()),
         SyncError::NoSuchCollection(id) => Error::not_found("collection of the sync", id),

@@ -103,11 +103,12 @@ impl Engine {
         }
     }
 
-    /// Makes an API token. The text is the only time its value is seen.
+    /// Makes an API token. The text is the only time its value is seen. `id` is the one it is to have.
     pub async fn create_token(
         &self,
         org: OrgId,
         token: config::ApiToken,
+        id: Option<Uuid>,
     ) -> Result<(Stored<StoredToken>, String), Error> {
         let mut problems = crate::error::Problems::default();
         crate::names::check_name("name", &token.name, &mut problems);
@@ -118,7 +119,7 @@ impl Engine {
             );
         }
         problems.check()?;
-        let id = self.new_id();
+        let id = id.unwrap_or_else(|| self.new_id());
         let text = format!("{PREFIX}{}{}", id.simple(), hex(&random::<32>()));
         let now = self.clock.now();
         let hash = digest(&text);
@@ -132,6 +133,9 @@ impl Engine {
                 revoked: false,
             },
         );
+        // Made by the same request, which did not live to answer: nobody has seen that value.
+        let made = entity::find::<StoredToken>(&*self.store, org, id).await?;
+        stored.revision = made.map_or(0, |made| made.revision);
         stored.save(&*self.store, now).await?;
         Ok((stored, text))
     }
@@ -150,7 +154,9 @@ impl Engine {
             return Err(Error::not_found(StoredToken::WHAT, id));
         }
         token.value.revoked = true;
-        token.save(&*self.store, self.clock.now()).await
+        token.save(&*self.store, self.clock.now()).await?;
+        self.reconfigured.notify_waiters();
+        Ok(())
     }
 
     /// Whether a caller's token still is good: for answers that go on for long.

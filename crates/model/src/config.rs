@@ -45,6 +45,10 @@ pub struct Credential {
     pub name: Option<String>,
     /// The account it opened when it was checked; `None` while unverified.
     pub account: Option<Account>,
+    /// The last account that it was found to open: fields of another one are refused even after fields
+    /// that nobody has checked.
+    #[serde(default)]
+    pub last_account: Option<Account>,
     /// The OAuth app it was made with.
     pub oauth_app_id: Option<Uuid>,
     /// Properties that are not secret.
@@ -174,6 +178,19 @@ pub struct HttpConsumer {
     /// Whether it hands out nothing for now.
     #[serde(default)]
     pub paused: bool,
+    /// What a change of these settings still has to do to the consumer's state.
+    #[serde(default)]
+    pub unapplied: Unapplied,
+}
+
+/// What follows from settings that were saved and is not done yet. Stored with them, so that it is
+/// done after a crash too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Unapplied {
+    /// Start anew at this position.
+    pub restart: Option<u64>,
+    /// Drop what is outstanding and does not match the filter.
+    pub refilter: bool,
 }
 
 impl HttpConsumer {

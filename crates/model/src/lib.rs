@@ -14,6 +14,7 @@ pub mod quota;
 pub mod record;
 pub mod retry;
 pub mod seal;
+pub mod secret;
 pub mod time;
 
 pub use ids::{ConsumerId, CredentialId, LaneNo, OrgId, RecordId, StreamId, SyncId, TokenId};

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Deserialize;
+
+use crate::listen::Limits;
 
 /// The defaults, as users read them.
 pub(crate) const DEFAULTS: &str = include_str!("config.default.toml");
@@ -34,6 +37,15 @@ pub(crate) struct Options {
     /// Where to find a provider's API instead: NAME=URL, repeatable
     #[arg(long = "provider-base-url", value_name = "NAME=URL")]
     pub provider_base_urls: Vec<String>,
+    /// Connections at once
+    #[arg(long, env = "HEADRACE_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<u32>,
+    /// How long a request's head may take, and each piece of its body
+    #[arg(long, env = "HEADRACE_READ_TIMEOUT_SECONDS", value_name = "SECONDS")]
+    pub read_timeout_seconds: Option<u32>,
+    /// How long a caller may take nothing of its answer
+    #[arg(long, env = "HEADRACE_WRITE_TIMEOUT_SECONDS", value_name = "SECONDS")]
+    pub write_timeout_seconds: Option<u32>,
     /// Log lines as JSON
     #[arg(long, env = "HEADRACE_LOG_JSON")]
     pub log_json: bool,
@@ -47,6 +59,9 @@ struct File {
     public_url: Option<String>,
     key_file: Option<PathBuf>,
     providers_dir: Option<PathBuf>,
+    max_connections: Option<u32>,
+    read_timeout_seconds: Option<u32>,
+    write_timeout_seconds: Option<u32>,
     log_json: Option<bool>,
     #[serde(default)]
     provider_base_url: BTreeMap<String, String>,
@@ -67,6 +82,8 @@ pub(crate) struct Config {
     pub providers_dir: Option<PathBuf>,
     /// Base URLs by provider.
     pub base_urls: BTreeMap<String, String>,
+    /// What callers are held to.
+    pub limits: Limits,
     /// Log lines as JSON.
     pub log_json: bool,
 }
@@ -90,6 +107,7 @@ impl Config {
                     .with_context(|| format!("in the configuration {}", path.display()))?
             }
         };
+        let limits = limits(&options, &file, &defaults)?;
         let set = |path: &PathBuf| !path.as_os_str().is_empty();
         let data_dir = options
             .data_dir
@@ -112,6 +130,7 @@ impl Config {
             base_urls.insert(name.to_owned(), url.to_owned());
         }
         Ok(Self {
+            limits,
             key_file: key_file.unwrap_or_else(|| data_dir.join("headrace.keys")),
             data_dir,
             listen: options
@@ -127,5 +146,41 @@ impl Config {
             base_urls,
             log_json: options.log_json || file.log_json.or(defaults.log_json).unwrap_or(false),
         })
+    }
+}
+
+/// What callers are held to, by the first of the three that says so.
+fn limits(options: &Options, file: &File, defaults: &File) -> anyhow::Result<Limits> {
+    let seconds = |name, given| {
+        at_least_one(name, given)
+            .map(u64::from)
+            .map(Duration::from_secs)
+    };
+    let connections = [
+        options.max_connections,
+        file.max_connections,
+        defaults.max_connections,
+    ];
+    let read = [
+        options.read_timeout_seconds,
+        file.read_timeout_seconds,
+        defaults.read_timeout_seconds,
+    ];
+    let write = [
+        options.write_timeout_seconds,
+        file.write_timeout_seconds,
+        defaults.write_timeout_seconds,
+    ];
+    Ok(Limits {
+        max_connections: at_least_one("max_connections", connections)? as usize,
+        read_timeout: seconds("read_timeout_seconds", read)?,
+        write_timeout: seconds("write_timeout_seconds", write)?,
+    })
+}
+
+fn at_least_one(name: &str, given: [Option<u32>; 3]) -> anyhow::Result<u32> {
+    match given.into_iter().flatten().next() {
+        None | Some(0) => bail!("{name} must be at least 1"),
+        Some(number) => Ok(number),
     }
 }

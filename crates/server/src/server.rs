@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::api::{self, App};
 use crate::config::Config;
+use crate::listen;
 use crate::metrics::Metrics;
 
 /// How long requests under way have to end when the server stops.
@@ -31,7 +32,7 @@ pub(crate) struct Server {
     /// What others must reach it by.
     pub url: String,
     stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Server {
@@ -82,15 +83,11 @@ impl Server {
             engine: Arc::clone(&engine),
             metrics: Metrics::new()?,
             ready: Arc::default(),
+            read_timeout: config.limits.read_timeout,
         };
         let stop = CancellationToken::new();
-        let stopped = stop.clone().cancelled_owned();
-        let service = api::router(app);
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, service)
-                .with_graceful_shutdown(stopped)
-                .await
-        });
+        let serving = listen::serve(listener, api::router(app), config.limits, stop.clone());
+        let serving = tokio::spawn(serving);
         let url = config
             .public_url
             .clone()
@@ -109,7 +106,7 @@ impl Server {
         self.stop.cancel();
         self.engine.stop().await;
         match tokio::time::timeout(DRAIN, self.serving).await {
-            Ok(served) => served.context("the HTTP service ended badly")??,
+            Ok(served) => served.context("the HTTP service ended badly")?,
             Err(_) => tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "requests still under way were cut off"

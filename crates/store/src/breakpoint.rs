@@ -18,10 +18,14 @@ pub enum Breakpoint {
     Leased,
     /// An ack is durable; the worker has not been told.
     Settled,
+    /// A change of the configuration is durable; what follows from it is not done.
+    Decided,
+    /// What was asked under an idempotency key is done; its answer is not kept.
+    Unanswered,
 }
 
 impl Breakpoint {
-    /// All of them.
+    /// Those that are passed all the time.
     pub const ALL: [Self; 6] = [
         Self::PageFetched,
         Self::BeforeCommit,
@@ -40,6 +44,8 @@ impl Breakpoint {
             Self::AfterPublish => "after-publish",
             Self::Leased => "leased",
             Self::Settled => "settled",
+            Self::Decided => "decided",
+            Self::Unanswered => "unanswered",
         }
     }
 }

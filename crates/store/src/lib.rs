@@ -230,8 +230,9 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- idempotency
 
-    /// Claims an idempotency key, or tells what it was used for. Answers older than `forget` are gone;
-    /// a claim whose process has ended without an answer is free again.
+    /// Claims an idempotency key, or tells what it was used for. Claims and answers older than `forget`
+    /// are gone. A claim that was abandoned, or whose process has ended without an answer, can be
+    /// claimed again by the same request.
     async fn claim(
         &self,
         key: &AnswerKey,
@@ -240,7 +241,11 @@ pub trait Store: Send + Sync + 'static {
         forget: Timestamp,
     ) -> Result<Claim>;
 
-    /// Keeps the (sealed) answer for a claimed key; `None` gives the key free again.
+    /// Whether the work for a claimed key was done is not known.
+    async fn abandon(&self, key: &AnswerKey) -> Result<()>;
+
+    /// Keeps the (sealed) answer for a claimed key; `None`, where nothing was done, gives the key free
+    /// again.
     async fn answer(&self, key: &AnswerKey, answer: Option<Answer>) -> Result<()>;
 
     // ---- the store itself

@@ -19,6 +19,8 @@ pub enum Kind {
     Consumer = 5,
     /// An API token; its value is a hash.
     Token = 6,
+    /// A note of what is still to be done after a removal.
+    Removal = 7,
 }
 
 /// An object as it is stored.

@@ -276,7 +276,11 @@ pub struct Answer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claim {
     /// The key is yours: do the work, then keep the answer.
-    Yours,
+    Yours {
+        /// When this request first claimed it. Earlier than now where an attempt of before ended
+        /// without an answer: what it may have made is to be found by ids that follow from this.
+        since: Timestamp,
+    },
     /// The same request was answered before.
     Answered(Answer),
     /// The same request is being worked on.

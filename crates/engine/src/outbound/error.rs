@@ -58,6 +58,11 @@ impl CallError {
         }
     }
 
+    /// Whether the answer did not come in time.
+    pub fn timed_out(&self) -> bool {
+        matches!(self, Self::Network { source, .. } if source.is_timeout())
+    }
+
     /// What the provider answered, if it did.
     pub fn failure(&self) -> Option<Failure> {
         match self {

@@ -8,8 +8,8 @@ use headrace_engine::clock::Clock;
 use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::providers::Providers;
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
-use headrace_engine::{Engine, Settlement, Stored, SyncParts};
-use headrace_model::config::{self, DeliverPolicy, HttpConsumer};
+use headrace_engine::{Caller, Engine, Settlement, Stored, SyncParts};
+use headrace_model::config::{self, DeliverPolicy, HttpConsumer, Scope};
 use headrace_model::filter::Filter;
 use headrace_model::record::{Content, Observation, Origin, Version};
 use headrace_model::seal::Keyring;
@@ -72,7 +72,7 @@ impl Desk {
             slug: "dev".to_owned(),
             tombstone_retention_days: None,
         };
-        let stream = engine.create_stream(org, settings).await.unwrap();
+        let stream = engine.create_stream(org, settings, None).await.unwrap();
         Self {
             engine,
             store,
@@ -139,13 +139,21 @@ impl Desk {
             filters,
             metadata: Default::default(),
             paused: false,
+            unapplied: Default::default(),
         };
-        let made = self.engine.create_consumer(self.org, value).await;
+        let made = self.engine.create_consumer(self.org, value, None).await;
         made.unwrap().consumer
     }
 
     pub(crate) async fn next(&self, consumer: &Stored<HttpConsumer>) -> Vec<Message> {
-        let next = self.engine.next(consumer, 100, Duration::ZERO);
+        let caller = Caller {
+            org: self.org,
+            token: Uuid::nil(),
+            scopes: [Scope::Consume].into(),
+            consumer_ids: None,
+            stream_ids: None,
+        };
+        let next = self.engine.next(&caller, consumer, 100, Duration::ZERO);
         next.await.unwrap().messages
     }
 

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod credentials;
 mod desk;
 mod expiry;
 mod retention;

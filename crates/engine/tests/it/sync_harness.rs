@@ -119,6 +119,7 @@ impl Rig {
             kind: "stripe_key".to_owned(),
             name: None,
             account: None,
+            last_account: None,
             oauth_app_id: None,
             properties: BTreeMap::new(),
             sealed: seal_secrets(&self.keyring, CREDENTIAL, &secrets).unwrap(),

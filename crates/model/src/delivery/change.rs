@@ -1,5 +1,7 @@
 //! Changes: how a step of the state machine is made durable and replayed.
 
+use std::sync::Arc;
+
 use super::{Consumer, Outstanding, Phase};
 use crate::{RecordId, Timestamp};
 
@@ -37,7 +39,7 @@ pub struct DeadLetter {
     /// How often it was delivered.
     pub attempts: u32,
     /// What the last worker said, or that its window passed.
-    pub last_error: Option<String>,
+    pub last_error: Option<Arc<str>>,
     /// When it was given up on.
     pub died_at: Timestamp,
 }

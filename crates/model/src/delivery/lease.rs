@@ -1,5 +1,7 @@
 //! Handing out: what a worker may have now, and leasing it.
 
+use std::sync::Arc;
+
 use super::{Change, Consumer, Outstanding, Phase, Policy, Token};
 use crate::{RecordId, Timestamp};
 
@@ -115,7 +117,7 @@ impl Consumer {
         Entry { idx, record }: Entry,
         until: Timestamp,
         attempts: u32,
-        last_error: Option<String>,
+        last_error: Option<Arc<str>>,
     ) -> Leased {
         let generation = self.generation;
         let phase = Phase::Leased { until, gone: false };

@@ -17,6 +17,7 @@ mod settle;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use change::{Change, DeadLetter};
@@ -49,7 +50,7 @@ pub struct Outstanding {
     /// With a worker, or waiting for the next delivery.
     pub phase: Phase,
     /// What the worker said when it last gave the message back.
-    pub last_error: Option<String>,
+    pub last_error: Option<Arc<str>>,
 }
 
 /// Where an outstanding version is.

@@ -1,5 +1,6 @@
 //! Settling: ack, nack, extend, reject, and the end of an ack window.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Change, Consumer, DeadLetter, Outstanding, Phase, Policy, Token};
@@ -33,7 +34,7 @@ impl Consumer {
         token: &Token,
         now: Timestamp,
         delay: Duration,
-        error: Option<String>,
+        error: Option<Arc<str>>,
         policy: &Policy,
     ) -> Settled {
         if !self.is_leased(token) {
@@ -66,7 +67,7 @@ impl Consumer {
     }
 
     /// The worker will never manage this message: to the dead letters, whatever the limit.
-    pub fn reject(&mut self, token: &Token, now: Timestamp, error: Option<String>) -> Settled {
+    pub fn reject(&mut self, token: &Token, now: Timestamp, error: Option<Arc<str>>) -> Settled {
         if !self.is_leased(token) {
             return Settled::Stale;
         }
@@ -102,7 +103,7 @@ impl Consumer {
         idx: u64,
         now: Timestamp,
         next: Phase,
-        error: Option<String>,
+        error: Option<Arc<str>>,
         max_deliver: Option<u32>,
     ) {
         let Some(entry) = self.outstanding.get(&idx).cloned() else {
@@ -112,7 +113,7 @@ impl Consumer {
             return self.remove(idx);
         }
         let last_error = error.or(match next {
-            Phase::Expired(_) => Some("no ack within the ack window".to_owned()),
+            Phase::Expired(_) => Some("no ack within the ack window".into()),
             Phase::Nacked(_) | Phase::Leased { .. } => entry.last_error.clone(),
         });
         if max_deliver.is_some_and(|limit| entry.attempts >= limit) {

@@ -107,6 +107,9 @@ pub(super) struct ConsumerOut {
     oldest_dead_at: Option<Timestamp>,
     /// Where it stands in the stream.
     stats: ConsumerStats,
+    /// Whether this change restarted it; only in the answer to a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restarted: Option<bool>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -175,6 +178,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
             delivered_per_second: rate.delivered,
             settled_per_second: rate.settled,
         },
+        restarted: None,
         created_at,
         updated_at,
     }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata};
+use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata, Unapplied};
 use headrace_model::{StreamId, Timestamp};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -15,6 +15,7 @@ use super::auth::{CanAdmin, CanRead, reaches_consumer};
 use super::consumer_docs::{ConsumerOut, FiltersIn, PolicyIn, out};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::idempotency::NewId;
 use super::list::{List, Part, contains, metadata_filter};
 use super::messages::reach;
 use super::{App, Errors};
@@ -108,6 +109,7 @@ fn ack_wait(millis: Option<u64>, seconds: Option<u64>) -> Result<Option<u64>, Ap
 pub(super) async fn create_consumer(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<ConsumerIn>,
 ) -> Result<(StatusCode, Json<ConsumerOut>), ApiError> {
     let stream_id = app
@@ -132,12 +134,13 @@ pub(super) async fn create_consumer(
             .unwrap_or_default(),
         metadata: input.metadata.unwrap_or_default(),
         paused: false,
+        unapplied: Unapplied::default(),
     };
     Ok((
         StatusCode::CREATED,
         Json(out(app
             .engine
-            .create_consumer(caller.org, consumer)
+            .create_consumer(caller.org, consumer, id)
             .await?)),
     ))
 }
@@ -207,7 +210,7 @@ async fn get_consumer(
     Ok(Json(out(app.engine.consumer_view(consumer).await?)))
 }
 
-/// Changes a consumer. Another `deliver_policy` restarts it.
+/// Changes a consumer. Another `deliver_policy` restarts it, and `restarted` says so.
 #[utoipa::path(patch, path = "/v1/http-consumers/{consumer}", tag = "consumers", request_body = ConsumerPatch,
     params(("consumer" = String, Path, description = "id or slug")),
     responses((status = 200, body = ConsumerOut), Errors))]
@@ -233,11 +236,12 @@ async fn update_consumer(
         filters: patch.filters.map_or(Ok(old.filters), FiltersIn::read)?,
         metadata: patch.metadata.unwrap_or(old.metadata),
         paused: old.paused,
+        unapplied: Unapplied::default(),
     };
-    Ok(Json(out(app
-        .engine
-        .update_consumer(consumer, value)
-        .await?)))
+    let (view, restarted) = app.engine.update_consumer(consumer, value).await?;
+    let mut answer = out(view);
+    answer.restarted = Some(restarted);
+    Ok(Json(answer))
 }
 
 /// Removes a consumer and its dead letters.
@@ -308,10 +312,8 @@ async fn pause_consumer(
         paused: true,
         ..consumer.value.clone()
     };
-    Ok(Json(out(app
-        .engine
-        .update_consumer(consumer, value)
-        .await?)))
+    let (view, _) = app.engine.update_consumer(consumer, value).await?;
+    Ok(Json(out(view)))
 }
 
 /// Hands out again.
@@ -328,8 +330,6 @@ async fn resume_consumer(
         paused: false,
         ..consumer.value.clone()
     };
-    Ok(Json(out(app
-        .engine
-        .update_consumer(consumer, value)
-        .await?)))
+    let (view, _) = app.engine.update_consumer(consumer, value).await?;
+    Ok(Json(out(view)))
 }

@@ -9,6 +9,7 @@ use headrace_engine::{CredentialPatch, NewCredential, Stored};
 use headrace_model::Timestamp;
 use headrace_model::config::{self, Metadata};
 use headrace_model::health::Health;
+use headrace_model::secret::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use super::auth::{CanAdmin, CanRead, unbound};
 use super::error::ApiError;
 use super::extract::{Body, IdPath, Query};
-use super::idempotency::MASK;
+use super::idempotency::{MASK, NewId};
 use super::list::{List, Part, contains, metadata_filter};
 use super::{App, Errors};
 
@@ -38,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(super) struct CredentialIn {
     /// The kind and its fields, such as `{"kind": "stripe_key", "secret": "sk_…"}`.
     #[schema(value_type = Option<Object>)]
-    properties: Option<Map<String, Value>>,
+    properties: Option<Secret<Map<String, Value>>>,
     /// A name for people.
     name: Option<String>,
     /// The OAuth app it was made with.
@@ -49,20 +50,20 @@ pub(super) struct CredentialIn {
     /// The flat form: the kind and its fields beside the others.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    flat: Map<String, Value>,
+    flat: Secret<Map<String, Value>>,
 }
 
 impl CredentialIn {
-    pub(super) fn read(self, verify: bool) -> Result<NewCredential, ApiError> {
+    pub(super) fn read(self, verify: bool, id: Option<Uuid>) -> Result<NewCredential, ApiError> {
         let Self {
             properties,
             name,
             oauth_app_id,
             metadata,
-            flat,
+            flat: Secret(flat),
         } = self;
         let (mut fields, nested) = match properties {
-            Some(properties) if flat.is_empty() => (properties, true),
+            Some(Secret(properties)) if flat.is_empty() => (properties, true),
             Some(_) => {
                 let extra = flat.keys().next().cloned().unwrap_or_default();
                 let reason =
@@ -92,10 +93,11 @@ impl CredentialIn {
         Ok(NewCredential {
             kind,
             name,
-            fields,
+            fields: Secret(fields),
             oauth_app_id,
             metadata,
             verify,
+            id,
         })
     }
 }
@@ -128,7 +130,7 @@ struct CredentialChange {
     metadata: Option<Metadata>,
     /// New values of its fields; masked ones stay.
     #[schema(value_type = Option<Object>)]
-    properties: Option<Map<String, Value>>,
+    properties: Option<Secret<Map<String, Value>>>,
     /// The budget of the account; `null` for the provider's default.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
     #[schema(value_type = Option<super::sync_docs::RateLimitDoc>)]
@@ -222,9 +224,10 @@ async fn create_credential(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
     Query(VerifyParams { verify }): Query<VerifyParams>,
+    NewId(id): NewId,
     Body(input): Body<CredentialIn>,
 ) -> Result<(StatusCode, Json<CredentialOut>), ApiError> {
-    let new = input.read(verify.unwrap_or(true))?;
+    let new = input.read(verify.unwrap_or(true), id)?;
     let (credential, is_new) = app.engine.put_credential(caller.org, new).await?;
     let status = if is_new {
         StatusCode::CREATED
@@ -320,7 +323,7 @@ async fn update_credential(
         properties,
         rate_limit,
     } = input;
-    let fields = properties.map(|mut properties| {
+    let fields = properties.map(|Secret(mut properties)| {
         properties.remove("kind");
         texts(properties, |field| format!("properties.{field}"))
     });
@@ -332,7 +335,7 @@ async fn update_credential(
     let patch = CredentialPatch {
         name,
         metadata,
-        fields: fields.transpose()?,
+        fields: fields.transpose()?.map(Secret),
         rate_limit,
     };
     let credential = app

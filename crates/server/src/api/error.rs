@@ -34,6 +34,8 @@ pub(crate) enum Code {
     Conflict,
     /// The body is larger than the limit.
     TooLarge,
+    /// The body did not arrive in time.
+    TooSlow,
     /// The body is not `application/json`.
     UnsupportedMediaType,
     /// Fields are missing, unknown or wrong; `validation_errors` names them.
@@ -44,6 +46,8 @@ pub(crate) enum Code {
     Internal,
     /// The provider did not answer, or not usefully.
     UpstreamError,
+    /// The provider did not answer in time.
+    UpstreamTimeout,
     /// The server cannot do it now: it is stopping, or its disk is full.
     Unavailable,
 }
@@ -60,12 +64,14 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::UpstreamError => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -128,7 +134,9 @@ impl From<Error> for ApiError {
             Error::NotFound { .. } => Self::new(Code::NotFound, error.to_string()),
             Error::Conflict(summary) => Self::new(Code::Conflict, summary),
             Error::TooMany(summary) => Self::new(Code::TooMany, summary),
+            Error::UpstreamTimeout(summary) => Self::new(Code::UpstreamTimeout, summary),
             Error::Upstream(summary) => Self::new(Code::UpstreamError, summary),
+            Error::Revoked => Self::new(Code::RevokedToken, error.to_string()),
             Error::ShuttingDown => Self::new(Code::Unavailable, error.to_string()),
             Error::Invalid(ref problems) => {
                 let mut answer = Self::new(Code::Invalid, error.to_string());

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
+use super::pace::Stalled;
 
 /// The largest body the API takes, in bytes. A call with 20,000 ack tokens has 0.8 MB.
 pub(crate) const MAX_BODY_BYTES: usize = 4 << 20;
@@ -60,7 +61,6 @@ pub(super) async fn collect(body: axum::body::Body) -> Result<Bytes, ApiError> {
     let mut bytes = BytesMut::new();
     let mut size = 0;
     while let Some(chunk) = stream.next().await {
-        let broken = |_| ApiError::new(Code::Malformed, "the body ended before it was complete");
         let chunk = chunk.map_err(broken)?;
         size += chunk.len();
         if size <= MAX_BODY_BYTES {
@@ -75,6 +75,14 @@ pub(super) async fn collect(body: axum::body::Body) -> Result<Bytes, ApiError> {
             Code::TooLarge,
             "the body is larger than 4 MiB: send less at a time",
         )),
+    }
+}
+
+fn broken(error: axum::Error) -> ApiError {
+    let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    match causes.any(|cause| cause.is::<Stalled>()) {
+        true => ApiError::new(Code::TooSlow, Stalled.to_string()),
+        false => ApiError::new(Code::Malformed, "the body ended before it was complete"),
     }
 }
 

@@ -2,20 +2,26 @@
 //!
 //! Honoured on every POST that makes or changes something. Taking and settling messages is left out:
 //! tokens make settling repeatable, and a replayed delivery would be a delivery to nobody.
+//!
+//! A process can end between the work and its answer. The key stays with its request then, and what
+//! the request makes has an id that follows from them ([`NewId`]): another attempt finds it.
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use headrace_engine::Caller;
-use headrace_store::{Answer, AnswerKey, Claim};
+use headrace_engine::{Caller, Engine};
+use headrace_store::{Answer, AnswerKey, Breakpoint, Claim, breakpoint};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::App;
 use super::error::{ApiError, Code};
 use super::extract::collect;
+use super::whole::is_at;
 
 /// Put on an answer that shows a secret: its replay has that member masked.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +30,21 @@ pub(super) struct MaskOnReplay(pub(super) &'static str);
 /// How a secret looks when it is not shown.
 pub(crate) const MASK: &str = "***********";
 
+/// The id of what this request makes; `None` where any will do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewId(pub(super) Option<Uuid>);
+
+#[derive(Clone, Copy, Debug)]
+struct Claimed(Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for NewId {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get().map(|Claimed(id)| *id)))
+    }
+}
+
 const NAME: &str = "idempotency-key";
 /// The longest key, in characters.
 const MAX_KEY: usize = 255;
@@ -31,8 +52,8 @@ const MAX_KEY: usize = 255;
 /// Answers a repeated POST with its first answer.
 pub(super) async fn replay(State(app): State<App>, request: Request, next: Next) -> Response {
     let worker = ["/next", "/ack", "/nack", "/extend", "/settle"];
-    let path = request.uri().path();
-    let applies = request.method() == Method::POST && !worker.iter().any(|end| path.ends_with(end));
+    let applies =
+        request.method() == Method::POST && !worker.iter().any(|end| is_at(&request, end));
     let key = request.headers().get(NAME).cloned().filter(|_| applies);
     let caller = request.extensions().get::<Caller>().cloned();
     match (key, caller) {
@@ -61,7 +82,7 @@ async fn keyed(
             "the Idempotency-Key must be 1 to 255 ASCII characters",
         )
     })?;
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = collect(body).await?;
     // The token takes part: an answer must not reach a token that may do less.
     let mut hash = Sha256::new();
@@ -74,7 +95,8 @@ async fn keyed(
         endpoint: format!("{} {}", parts.method, parts.uri.path()),
         key: key.to_owned(),
     };
-    match app.engine.claim(&key, hash.finalize().into()).await? {
+    let request = hash.finalize().into();
+    match app.engine.claim(&key, request).await? {
         Claim::Answered(Answer { status, body }) => return replayed(app, &key, status, &body),
         Claim::Running => {
             let summary =
@@ -85,20 +107,29 @@ async fn keyed(
             let summary = "this Idempotency-Key was used for another request: use a new key";
             return Err(ApiError::new(Code::Conflict, summary));
         }
-        Claim::Yours => {}
+        Claim::Yours { since } => {
+            let id = Engine::id_for(&key, request, since);
+            parts.extensions.insert(Claimed(id));
+        }
     }
     // On a task of its own: a caller that hangs up must not leave the key claimed and unanswered.
     let app = app.clone();
     let work = tokio::spawn(async move {
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+        breakpoint(Breakpoint::Unanswered);
         keep(&app, &key, response).await
     });
     work.await
         .map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?
 }
 
-/// Keeps a good answer for replay; any other gives the key free again.
+/// Keeps a good answer for replay. A refusal gives the key free again; a failure may have come after
+/// the work, and leaves it to the same request.
 async fn keep(app: &App, key: &AnswerKey, response: Response) -> Result<Response, ApiError> {
+    if response.status().is_server_error() {
+        app.engine.abandon(key).await?;
+        return Ok(response);
+    }
     if !response.status().is_success() {
         app.engine.keep_answer(key, None).await?;
         return Ok(response);

@@ -1,4 +1,8 @@
 //! `/v1/records/live`: every change as it is committed, as server-sent events.
+//!
+//! Nothing is kept for a listener: the next events are read from the log when the last ones have been
+//! sent. One that does not read is cut off by the connection's write timeout, and resumes with
+//! `Last-Event-ID`.
 
 use std::convert::Infallible;
 
@@ -28,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(live_records))
 }
 
-/// A listener that reads too slowly is dropped after this long; it resumes with `Last-Event-ID`.
+/// A quiet stream says so this often, so that nobody on the way takes the connection for dead.
 const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Entries read at a time.
 const PAGE: usize = 200;
@@ -139,14 +143,19 @@ impl Follower {
         })
     }
 
-    /// The next events, or a comment that keeps the connection open; `None` when the server stops.
+    /// The next events, or a comment that keeps the connection open; `None` when the server stops, the
+    /// token was revoked or the stream is gone.
     async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let engine: &Engine = &self.app.engine;
         loop {
-            if !engine.still_good(&self.caller).await? {
+            // Before reading: what happens from now on wakes the next turn.
+            let reconfigured = engine.reconfigured();
+            let org = self.caller.org;
+            if !engine.still_good(&self.caller).await?
+                || !engine.has_stream(org, self.stream).await?
+            {
                 return Ok(None);
             }
-            // Before reading: what is appended during the read wakes the next turn.
             self.appended.borrow_and_update();
             let range = Range {
                 after: self.after,
@@ -155,7 +164,7 @@ impl Follower {
                 newest_first: false,
             };
             let records = engine
-                .records(self.caller.org, self.stream, &self.filter, range)
+                .records(org, self.stream, &self.filter, range)
                 .await?;
             let rows = &records.page.rows;
             if let Some(last) = rows.last() {
@@ -172,6 +181,7 @@ impl Follower {
                 return Ok(Some(out.into()));
             }
             tokio::select! {
+                () = reconfigured => {}
                 changed = self.appended.changed() => if changed.is_err() { return Ok(None) },
                 () = tokio::time::sleep(KEEP_ALIVE) => return Ok(Some(Bytes::from_static(b": still here\n\n"))),
                 () = engine.stopping().cancelled() => return Ok(None),

@@ -138,7 +138,7 @@ async fn next(app: App, caller: Caller, name: &str, input: NextIn) -> Result<Res
         wait.read().ok_or_else(wrong)
     });
     let wait = wait.transpose()?.unwrap_or(Duration::ZERO);
-    let delivery = app.engine.next(&consumer, batch, wait).await?;
+    let delivery = app.engine.next(&caller, &consumer, batch, wait).await?;
     app.metrics.delivered(delivery.messages.len());
     Ok(delivered(&consumer, &delivery, input.info.unwrap_or(false)))
 }

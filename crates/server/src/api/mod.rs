@@ -18,6 +18,7 @@ mod live;
 mod messages;
 mod openapi;
 mod orgs;
+mod pace;
 mod patch;
 mod record_json;
 mod records;
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub metrics: Metrics,
     /// When the store was last found to be able to write.
     pub ready: Arc<tokio::sync::Mutex<Option<tokio::time::Instant>>>,
+    /// How long the next piece of a request's body may take.
+    pub read_timeout: std::time::Duration,
 }
 
 /// Every route that carries no token: they tell nothing but whether the server works.
@@ -94,6 +97,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(open)
         .fallback_service(guarded.with_state(app.clone()))
+        .layer(from_fn_with_state(app.clone(), pace::hurry))
         .layer(from_fn_with_state(app.clone(), count))
         .layer(middleware::map_response(harden))
         .with_state(app)

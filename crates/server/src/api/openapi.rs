@@ -34,6 +34,9 @@ pub(crate) enum Errors {
     /// It contradicts what is there.
     #[response(status = 409)]
     Conflict(ApiError),
+    /// The body did not arrive in time.
+    #[response(status = 408)]
+    TooSlow(ApiError),
     /// The body is too large.
     #[response(status = 413)]
     TooLarge(ApiError),
@@ -49,6 +52,9 @@ pub(crate) enum Errors {
     /// The provider did not answer usefully.
     #[response(status = 502)]
     Upstream(ApiError),
+    /// The provider did not answer in time.
+    #[response(status = 504)]
+    UpstreamTimeout(ApiError),
     /// Not now.
     #[response(status = 503)]
     Unavailable(ApiError),

@@ -1,12 +1,13 @@
 //! `/v1/http-consumers/{consumer}/ack`, `nack`, `extend`, `settle`: what workers say of messages.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use headrace_engine::{SettledCounts, Settlement, Stored, read_tokens};
+use headrace_engine::{SettledCounts, Settlement, Stored, bounds, read_tokens};
 use headrace_model::config::HttpConsumer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -205,6 +206,7 @@ async fn settle_messages(
         extend,
         reject,
     } = input;
+    check_count("body", ack.len() + nack.len() + extend.len() + reject.len())?;
     let mut settlement = Settlement {
         ack: tokens("ack", &ack)?,
         extend: tokens("extend", &extend)?,
@@ -218,7 +220,7 @@ async fn settle_messages(
             one.error.map(shortened),
         ));
     }
-    let (texts, errors): (Vec<String>, Vec<Option<String>>) = reject
+    let (texts, errors): (Vec<String>, Vec<Option<Arc<str>>>) = reject
         .into_iter()
         .map(|one| match one {
             RejectOne::Token(token) => (token, None),
@@ -245,9 +247,22 @@ async fn settled(
 }
 
 fn tokens(field: &str, texts: &[String]) -> Result<Vec<headrace_model::delivery::Token>, ApiError> {
+    check_count(field, texts.len())?;
     let texts = texts.iter().map(String::as_str);
     read_tokens(texts)
         .map_err(|(at, error)| ApiError::invalid(format!("{field}[{at}]"), format!("is {error}")))
+}
+
+/// More tokens than a consumer can have outstanding are none of its deliveries.
+fn check_count(field: &str, tokens: usize) -> Result<(), ApiError> {
+    let most = *bounds::MAX_ACK_PENDING.end() as usize;
+    match tokens <= most {
+        true => Ok(()),
+        false => Err(ApiError::invalid(
+            field,
+            format!("has {tokens} tokens: send at most {most} in a call"),
+        )),
+    }
 }
 
 fn delay(field: &str, millis: u64) -> Result<Duration, ApiError> {
@@ -262,6 +277,9 @@ fn delay(field: &str, millis: u64) -> Result<Duration, ApiError> {
 }
 
 /// What a worker says is kept to 1,000 characters: it is for people.
-fn shortened(error: String) -> String {
-    error.chars().take(1_000).collect()
+fn shortened(error: String) -> Arc<str> {
+    match error.char_indices().nth(1_000) {
+        Some((end, _)) => error.get(..end).unwrap_or_default().into(),
+        None => error.into(),
+    }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::auth::{CanAdmin, CanRead, out_of_bounds, reaches_stream};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::idempotency::NewId;
 use super::list::{List, Part};
 use super::{App, Errors};
 
@@ -138,6 +139,7 @@ fn view(view: StreamView) -> StreamOut {
 async fn create_stream(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<StreamIn>,
 ) -> Result<(StatusCode, Json<StreamOut>), ApiError> {
     let StreamIn {
@@ -148,7 +150,7 @@ async fn create_stream(
         slug,
         tombstone_retention_days,
     };
-    let stream = app.engine.create_stream(caller.org, stream).await?;
+    let stream = app.engine.create_stream(caller.org, stream, id).await?;
     Ok((StatusCode::CREATED, Json(out(stream))))
 }
 

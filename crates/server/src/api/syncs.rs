@@ -16,6 +16,7 @@ use super::auth::{CanAdmin, CanRead, reaches_stream};
 use super::credentials::CredentialIn;
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::idempotency::NewId;
 use super::list::{List, Part, contains, metadata_filter};
 use super::sync_docs::{RateLimitDoc, SyncOut, out, read_status};
 use super::{App, Errors};
@@ -111,6 +112,7 @@ fn frequency(text: Option<&str>) -> Result<Option<Frequency>, ApiError> {
 async fn create_sync(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<SyncIn>,
 ) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
     let stream_id = app
@@ -123,13 +125,12 @@ async fn create_sync(
         .rate_limit
         .map(|limit| limit.read("rate_limit"))
         .transpose()?;
-    let credential_id = match (input.credential_id, input.credential) {
-        (Some(id), None) => known_credential(&app, &caller, id).await?,
+    let (credential_id, credential) = match (input.credential_id, input.credential) {
+        (Some(id), None) => (known_credential(&app, &caller, id).await?, None),
         (None, Some(credential)) => {
-            let new = credential
-                .read(true)
-                .map_err(|error| nested(error, "credential"))?;
-            app.engine.put_credential(caller.org, new).await?.0.id
+            let new = credential.read(true, id.map(beside));
+            let new = new.map_err(|error| nested(error, "credential"))?;
+            (Uuid::nil(), Some(new))
         }
         _ => {
             let reason = "is needed: the id of a credential, or a new one as credential, not both";
@@ -151,10 +152,14 @@ async fn create_sync(
         enabled: true,
         paused: Default::default(),
     };
-    Ok((
-        StatusCode::CREATED,
-        Json(out(app.engine.create_sync(caller.org, sync).await?)),
-    ))
+    let made = app.engine.create_sync(caller.org, sync, credential, id);
+    Ok((StatusCode::CREATED, Json(out(made.await?))))
+}
+
+/// The id of a sync's own credential, where the sync's is given: another one, and always the same.
+fn beside(id: Uuid) -> Uuid {
+    let (high, low) = id.as_u64_pair();
+    Uuid::from_u64_pair(high, low ^ 1)
 }
 
 async fn known_credential(app: &App, caller: &Caller, id: Uuid) -> Result<Uuid, ApiError> {
@@ -248,12 +253,9 @@ async fn list_syncs(
         syncs = matching;
     }
     let part = Part { limit, cursor }.of(syncs, |sync| sync)?;
-    let mut data = Vec::with_capacity(part.data.len());
-    for sync in part.data {
-        data.push(out(app.engine.sync_view(sync).await?));
-    }
+    let views = app.engine.sync_views(part.data).await?;
     Ok(Json(List {
-        data,
+        data: views.into_iter().map(out).collect(),
         next_cursor: part.next_cursor,
     }))
 }

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use headrace_engine::{Stored, StoredToken};
 use headrace_model::config::{self, Scope};
+use headrace_model::secret::Secret;
 use headrace_model::{StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use super::auth::{CanAdmin, unbound};
 use super::error::ApiError;
 use super::extract::{Body, IdPath, Query};
-use super::idempotency::MaskOnReplay;
+use super::idempotency::{MaskOnReplay, NewId};
 use super::list::{List, Part};
 use super::{App, Errors};
 
@@ -61,7 +62,8 @@ struct ApiTokenOut {
     stream_ids: Option<BTreeSet<Uuid>>,
     /// Its value; shown once, when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
+    #[schema(value_type = Option<String>)]
+    token: Option<Secret<String>>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -94,6 +96,7 @@ fn out(token: Stored<StoredToken>) -> ApiTokenOut {
 async fn create_api_token(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
+    NewId(id): NewId,
     Body(input): Body<ApiTokenIn>,
 ) -> Result<Response, ApiError> {
     unbound(&caller)?;
@@ -126,9 +129,9 @@ async fn create_api_token(
         consumer_ids,
         stream_ids,
     };
-    let (stored, value) = app.engine.create_token(caller.org, token).await?;
+    let (stored, value) = app.engine.create_token(caller.org, token, id).await?;
     let answer = ApiTokenOut {
-        token: Some(value),
+        token: Some(Secret(value)),
         ..out(stored)
     };
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();

@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -11,10 +11,16 @@ use futures_util::FutureExt;
 
 use super::error::{ApiError, Code};
 
+/// Whether the request's route ends so. Its path may do so too where that is the name of something.
+pub(super) fn is_at(request: &Request, end: &str) -> bool {
+    let route = request.extensions().get::<MatchedPath>();
+    route.is_some_and(|route| route.as_str().ends_with(end))
+}
+
 /// Runs changes on a task of their own. Reading, and taking messages, ends with the caller: nothing
 /// is handed out to somebody who has gone.
 pub(super) async fn carry_out(request: Request, next: Next) -> Response {
-    let takes_messages = request.uri().path().ends_with("/next");
+    let takes_messages = is_at(&request, "/next");
     if takes_messages && request.method() == Method::HEAD {
         let summary = "HEAD would take messages and drop them: use GET or POST";
         return ApiError::new(Code::MethodNotAllowed, summary).into_response();

@@ -13,6 +13,7 @@ use headrace_engine::sync::{SyncSettings, SyncStatus};
 use headrace_engine::{Engine, NewCredential};
 use headrace_model::config::{self, ApiToken, DeliverPolicy, Frequency, HttpConsumer, Scope};
 use headrace_model::filter::Filter;
+use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, OrgId, StreamId, Timestamp};
 use headrace_sandbox::stripe::{Stripe, StripeOptions};
 
@@ -31,7 +32,7 @@ pub(crate) struct DevOptions {
         hide_env_values = true,
         value_name = "sk_…"
     )]
-    stripe_key: Option<String>,
+    stripe_key: Option<Secret<String>>,
     /// Customers in the sandbox account
     #[arg(long, default_value_t = 2_000)]
     customers: usize,
@@ -84,7 +85,8 @@ pub(crate) async fn run(options: DevOptions) -> anyhow::Result<()> {
         settings.poll_idle = Duration::from_secs(2);
     }
     let server = Server::start(&config, None, settings).await?;
-    let key = options.stripe_key.unwrap_or_else(|| SANDBOX_KEY.to_owned());
+    let key = options.stripe_key;
+    let key = key.map_or_else(|| SANDBOX_KEY.to_owned(), |Secret(key)| key);
     let shown = set_up(&server.engine, key).await?;
     introduce(&server, &shown, sandbox.is_some());
     let watcher = show_progress(&server.engine, &shown);
@@ -150,17 +152,18 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
                 slug,
                 tombstone_retention_days: None,
             };
-            engine.create_stream(org, stream).await?
+            engine.create_stream(org, stream, None).await?
         }
     };
     let stream = StreamId(stream.id);
     let new = NewCredential {
         kind: "stripe_key".to_owned(),
         name: Some("dev".to_owned()),
-        fields: BTreeMap::from([("secret".to_owned(), key)]),
+        fields: Secret(BTreeMap::from([("secret".to_owned(), key)])),
         oauth_app_id: None,
         metadata: None,
         verify: true,
+        id: None,
     };
     let (credential, _) = engine
         .put_credential(org, new)
@@ -191,7 +194,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
                 enabled: true,
                 paused: BTreeSet::new(),
             };
-            engine.create_sync(org, sync).await?.sync.id
+            engine.create_sync(org, sync, None, None).await?.sync.id
         }
     };
     let consumer = match engine.consumer(org, "dev").await {
@@ -209,8 +212,13 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
                 filters: Filter::default(),
                 metadata: Default::default(),
                 paused: false,
+                unapplied: Default::default(),
             };
-            engine.create_consumer(org, consumer).await?.consumer.id
+            engine
+                .create_consumer(org, consumer, None)
+                .await?
+                .consumer
+                .id
         }
     };
     let token = ApiToken {
@@ -219,7 +227,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
         consumer_ids: None,
         stream_ids: None,
     };
-    let (_, token) = engine.create_token(org, token).await?;
+    let (_, token) = engine.create_token(org, token, None).await?;
     Ok(Shown {
         org,
         token,

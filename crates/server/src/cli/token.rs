@@ -130,7 +130,7 @@ impl Offline {
             consumer_ids: None,
             stream_ids: None,
         };
-        Ok(self.engine.create_token(OrgId(org), token).await?)
+        Ok(self.engine.create_token(OrgId(org), token, None).await?)
     }
 
     /// Closes the data directory.

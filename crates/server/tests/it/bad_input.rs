@@ -255,12 +255,57 @@ async fn batch_sizes_waits_and_tokens_that_are_none() {
         let refused = server.post("/v1/http-consumers/c/next", body.clone()).await;
         assert_eq!(refused.invalid_fields(), [field], "{body}");
     }
-    for bad in ["", "NjA1", "<ack_token>", "é"] {
-        let refused = server
-            .post("/v1/http-consumers/c/ack", json!({"ack_tokens": [bad]}))
-            .await;
-        assert_eq!(refused.invalid_fields(), ["ack_tokens[0]"], "{bad:?}");
+    for size in ["0", "1000000", "-1", "many"] {
+        let path = format!("/v1/http-consumers/c/next?batch_size={size}");
+        let refused = server.send(Method::GET, &path).await;
+        assert_eq!(refused.invalid_fields(), ["batch_size"], "{size}");
     }
+    for bad in ["", "NjA1", "<ack_token>", "é"] {
+        for call in ["ack", "nack", "extend"] {
+            let path = format!("/v1/http-consumers/c/{call}");
+            let refused = server.post(&path, json!({"ack_tokens": [bad]})).await;
+            assert_eq!(
+                refused.invalid_fields(),
+                ["ack_tokens[0]"],
+                "{call} {bad:?}"
+            );
+        }
+        for (list, one) in [
+            ("ack", json!(bad)),
+            ("nack", json!({"token": bad})),
+            ("extend", json!(bad)),
+            ("reject", json!(bad)),
+            ("reject", json!({"token": bad})),
+        ] {
+            let settle = server.post("/v1/http-consumers/c/settle", json!({list: [one]}));
+            let fields = settle.await.invalid_fields();
+            assert_eq!(fields, [format!("{list}[0]")], "{bad:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_tokens_than_can_be_outstanding_are_refused() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let tokens = vec!["x"; 20_001];
+    for call in ["ack", "nack", "extend"] {
+        let path = format!("/v1/http-consumers/c/{call}");
+        let refused = server.post(&path, json!({"ack_tokens": tokens})).await;
+        assert_eq!(refused.invalid_fields(), ["ack_tokens"], "{call}");
+        assert!(refused.text.contains("20000"), "{}", refused.text);
+    }
+    let (some, rest) = tokens.split_at(10_000);
+    let settle = json!({"ack": some, "extend": rest});
+    let refused = server.post("/v1/http-consumers/c/settle", settle).await;
+    assert_eq!(refused.invalid_fields(), ["body"]);
 }
 
 #[tokio::test]

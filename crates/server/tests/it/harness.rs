@@ -171,6 +171,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn until_it_ends(&mut self) {
+        let give_up = tokio::time::Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(tokio::time::Instant::now() < give_up, "it goes on");
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()

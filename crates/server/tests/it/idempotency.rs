@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Server, answer, text};
+use crate::harness::{Answer, KEY, Server, Setup, answer, sandbox, text};
 
 async fn keyed(server: &Server, path: &str, key: &str, body: serde_json::Value) -> Answer {
     answer(
@@ -65,11 +65,66 @@ async fn answers_survive_a_restart() {
         .await
         .expect(201);
     server.kill();
-    let again = crate::harness::Setup::on(&server.data).start();
+    let again = Setup::on(&server.data).start();
     assert_eq!(
         keyed(&again, "/v1/streams", "k", json!({"slug": "dev"}))
             .await
             .expect(201),
         made
     );
+}
+
+#[tokio::test]
+async fn what_a_crash_left_unanswered_is_found_by_the_next_attempt() {
+    let (stripe, base) = sandbox().await;
+    stripe.seed(headrace_sandbox::stripe::Collection::Customer, 1);
+    let credential = json!({"properties": {"kind": "stripe_key", "secret": KEY}});
+    let sync = json!({
+        "provider": "stripe",
+        "name": "s",
+        "collection_ids": ["stripe:customer"],
+        "credential": {"kind": "stripe_key", "secret": KEY},
+    });
+    let requests = [
+        ("/v1/streams", json!({"slug": "dev"})),
+        ("/v1/credentials", credential),
+        ("/v1/syncs", sync),
+        ("/v1/http-consumers", json!({"name": "c"})),
+        ("/v1/api-tokens", json!({"name": "t", "scopes": ["read"]})),
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    let data = scratch.path().join("data");
+    for (path, body) in requests {
+        let setup = || Setup::on(&data).stripe(&base);
+        let mut first = setup().env("HEADRACE_CRASH_AT", "unanswered:1").start();
+        let request = first.request(Method::POST, path);
+        let request = request.header("idempotency-key", "k").json(&body);
+        assert!(request.send().await.is_err(), "{path} is not answered");
+        first.until_it_ends().await;
+        let second = setup().start();
+        let made = keyed(&second, path, "k", body.clone()).await.expect(201);
+        let listed = second.get(path).await;
+        let ids: Vec<&serde_json::Value> = listed["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["id"])
+            .collect();
+        assert_eq!(ids, [&made["id"]], "{path} made one");
+        if let Some(token) = made["token"].as_str() {
+            let read = second.bare(Method::GET, "/v1/org").bearer_auth(token);
+            answer(read).await.expect(200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_a_key_too() {
+    let server = Server::start();
+    let large = json!({"slug": "x".repeat(5 << 20)});
+    let refused = keyed(&server, "/v1/streams", "k", large).await.expect(413);
+    assert_eq!(refused["code"], "too_large");
+    keyed(&server, "/v1/streams", "k", json!({"slug": "dev"}))
+        .await
+        .expect(201);
 }

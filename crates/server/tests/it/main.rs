@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod changing;
 mod cli;
+mod connections;
 mod consuming;
 mod crash;
+mod credentials;
 mod getting_started;
 mod harness;
 mod idempotency;

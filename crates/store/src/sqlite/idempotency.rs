@@ -1,10 +1,13 @@
 //! Idempotency keys and the answers that were given under them.
 
 use headrace_model::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Tx;
 use crate::{Answer, AnswerKey, Claim};
+
+/// The status of a claim that was abandoned; one that is being worked on has none.
+const ABANDONED: u16 = 0;
 
 /// Claims a key, or tells what it was used for.
 pub(super) fn claim(
@@ -16,38 +19,70 @@ pub(super) fn claim(
 ) -> Tx<Claim> {
     db.prepare_cached("delete from idempotency where claimed_at < ?")?
         .execute([forget.as_micros()])?;
-    let used = db
+    let org = key.org.0.as_bytes();
+    type Used = ([u8; 32], Option<u16>, Option<Vec<u8>>, i64);
+    let used: Option<Used> = db
         .prepare_cached(
-            "select request, status, body from idempotency
+            "select request, status, body, claimed_at from idempotency
              where org = ? and endpoint = ? and key = ?",
         )?
-        .query_row(
-            params![key.org.0.as_bytes(), key.endpoint, key.key],
-            |row| claimed(request, row),
-        )
+        .query_row(params![org, key.endpoint, key.key], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
         .optional()?;
     match used {
-        Some(claim) => Ok(claim),
+        Some((by, ..)) if by != request => Ok(Claim::OtherRequest),
+        Some((_, None, ..)) => Ok(Claim::Running),
+        Some((_, Some(ABANDONED), _, since)) => {
+            db.prepare_cached(
+                "update idempotency set status = null where org = ? and endpoint = ? and key = ?",
+            )?
+            .execute(params![org, key.endpoint, key.key])?;
+            let since = Timestamp::from_micros(since);
+            Ok(Claim::Yours { since })
+        }
+        Some((_, Some(status), body, _)) => Ok(Claim::Answered(Answer {
+            status,
+            body: body.unwrap_or_default(),
+        })),
         None => {
             db.prepare_cached(
                 "insert into idempotency (org, endpoint, key, request, claimed_at)
                  values (?, ?, ?, ?, ?)",
             )?
             .execute(params![
-                key.org.0.as_bytes(),
+                org,
                 key.endpoint,
                 key.key,
                 request,
-                now.as_micros(),
+                now.as_micros()
             ])?;
-            Ok(Claim::Yours)
+            Ok(Claim::Yours { since: now })
         }
     }
 }
 
-/// Gives keys free whose claimants ended without an answer: no other process has this database.
-pub(super) fn forget_unanswered(db: &Connection) -> Tx<()> {
-    db.execute("delete from idempotency where body is null", [])?;
+/// Abandons the claims of a process that has ended: no other process has this database.
+pub(super) fn abandon_all(db: &Connection) -> Tx<()> {
+    db.execute(
+        "update idempotency set status = ? where status is null",
+        [ABANDONED],
+    )?;
+    Ok(())
+}
+
+/// Lets the same request claim the key again.
+pub(super) fn abandon(db: &Connection, key: &AnswerKey) -> Tx<()> {
+    db.prepare_cached(
+        "update idempotency set status = ?
+         where org = ? and endpoint = ? and key = ? and status is null",
+    )?
+    .execute(params![
+        ABANDONED,
+        key.org.0.as_bytes(),
+        key.endpoint,
+        key.key
+    ])?;
     Ok(())
 }
 
@@ -69,18 +104,4 @@ pub(super) fn answer(db: &Connection, key: &AnswerKey, answer: Option<&Answer>) 
             .execute(params![org, key.endpoint, key.key])?,
     };
     Ok(())
-}
-
-/// What a used key means for this request.
-fn claimed(request: [u8; 32], row: &Row<'_>) -> rusqlite::Result<Claim> {
-    if row.get::<_, [u8; 32]>(0)? != request {
-        return Ok(Claim::OtherRequest);
-    }
-    match row.get(1)? {
-        Some(status) => Ok(Claim::Answered(Answer {
-            status,
-            body: row.get(2)?,
-        })),
-        None => Ok(Claim::Running),
-    }
 }

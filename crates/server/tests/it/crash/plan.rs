@@ -83,6 +83,7 @@ fn passings(at: Breakpoint) -> u64 {
         Breakpoint::PageFetched => 4,
         Breakpoint::BeforeCommit | Breakpoint::AfterCommit | Breakpoint::AfterPublish => 50,
         Breakpoint::Leased | Breakpoint::Settled => 15,
+        Breakpoint::Decided | Breakpoint::Unanswered => 1,
     }
 }
 

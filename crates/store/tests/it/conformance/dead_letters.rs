@@ -10,7 +10,13 @@ async fn dead(store: &dyn Store) -> Vec<(u64, u32, Option<String>)> {
     let letters = store.dead_letters(CONSUMER, None, 99).await.unwrap();
     let mut dead: Vec<_> = letters
         .into_iter()
-        .map(|letter| (letter.idx, letter.attempts, letter.last_error))
+        .map(|letter| {
+            (
+                letter.idx,
+                letter.attempts,
+                letter.last_error.map(|error| error.to_string()),
+            )
+        })
         .collect();
     dead.sort();
     dead

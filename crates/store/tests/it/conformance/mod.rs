@@ -108,6 +108,7 @@ macro_rules! conformance {
         });
         $crate::conformance::conformance!($backend: idempotency {
             a_key_is_answered_once,
+            a_key_whose_work_may_be_done_is_claimed_again_by_the_same_request,
         });
         $crate::conformance::conformance!($backend: lifecycle {
             a_closed_store_refuses_everything,

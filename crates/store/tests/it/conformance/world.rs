@@ -218,7 +218,7 @@ impl<'a> Worker<'a> {
         let mut settled = Settled::Stale;
         self.store
             .update(self.consumer, &mut |consumer| {
-                let error = Some("no".to_owned());
+                let error = Some("no".into());
                 settled = consumer.nack(&token, at(second), delay, error, &self.policy);
             })
             .await
@@ -231,7 +231,7 @@ impl<'a> Worker<'a> {
         let mut settled = Settled::Stale;
         self.store
             .update(self.consumer, &mut |consumer| {
-                settled = consumer.reject(&token, at(second), Some("bad".to_owned()));
+                settled = consumer.reject(&token, at(second), Some("bad".into()));
             })
             .await
             .unwrap();
