@@ -14,6 +14,7 @@ mod harness;
 mod idempotency;
 mod judged;
 mod large_answers;
+mod live;
 mod openapi;
 mod security;
 mod streams;
