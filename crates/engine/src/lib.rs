@@ -32,7 +32,9 @@ pub use credentials::{CredentialPatch, NewCredential};
 pub use engine::{Engine, SyncParts};
 pub use entity::{Entity, Stored};
 pub use error::{Error, Invalid, Problems};
-pub use messages::{DeadLetters, Delivery, Peek, Peeked, SettledCounts, Settlement, read_tokens};
+pub use messages::{
+    DeadLetters, Delivery, Peek, PeekMark, Peeked, Peeks, SettledCounts, Settlement, read_tokens,
+};
 pub use outbound::default_limit;
 pub use providers::{Provider, Providers};
 pub use rates::Rate;

@@ -222,8 +222,9 @@ impl Engine {
         &self,
         consumer: &Stored<HttpConsumer>,
         what: Peek,
+        from: PeekMark,
         limit: usize,
-    ) -> Result<(Vec<Peeked>, LaneBook), Error> {
+    ) -> Result<Peeks, Error> {
         let id = ConsumerId(consumer.id);
         let stream = consumer.value.stream_id;
         let book = self.lane_book(consumer.org, stream).await?;
@@ -234,7 +235,10 @@ impl Engine {
             .inspect(id, &mut |state| {
                 position = state.position();
                 seen = match what {
-                    Peek::Available => state.waiting().take(limit).map(owned).collect(),
+                    Peek::Available => {
+                        let waiting = state.waiting().skip(from.seen);
+                        waiting.take(limit + 1).map(owned).collect()
+                    }
                     Peek::Delivered => {
                         let leased = |entry: &&(u64, &Outstanding)| {
                             matches!(entry.1.phase, Phase::Leased { .. })
@@ -242,7 +246,8 @@ impl Engine {
                         let delivered = state
                             .outstanding()
                             .filter(|entry| leased(&entry))
-                            .take(limit);
+                            .skip(from.seen)
+                            .take(limit + 1);
                         delivered
                             .map(|(idx, entry)| (idx, entry.record, Some(entry.clone())))
                             .collect()
@@ -250,29 +255,38 @@ impl Engine {
                 };
             })
             .await?;
-        let (mut peeked, mut bytes) = (Vec::new(), 0);
+        let (mut peeked, mut bytes, mut mark) = (Vec::new(), 0, from);
         for (idx, record, entry) in seen {
+            if peeked.len() == limit || bytes > MAX_ANSWER_BYTES {
+                let next = Some(mark);
+                return Ok(Peeks { peeked, book, next });
+            }
+            mark.seen += 1;
             let row = self.store.record(stream, record).await?;
             if let Some(row) = row.filter(|row| row.idx == idx) {
                 bytes += row.data.len();
                 peeked.push(Peeked::of(row, entry));
             }
-            if bytes > MAX_ANSWER_BYTES {
-                return Ok((peeked, book));
-            }
         }
-        if what == Peek::Available && peeked.len() < limit {
-            let limit = limit - peeked.len();
+        let mut next = None;
+        if what == Peek::Available {
             let range = headrace_store::Range {
-                after: position,
-                limit,
+                after: position.max(from.idx),
+                // At least one: it tells whether there is more.
+                limit: (limit - peeked.len()).max(1),
                 max_bytes: MAX_ANSWER_BYTES,
                 newest_first: false,
             };
-            let rows = self.store.read(stream, &selection, range).await?.rows;
-            peeked.extend(rows.into_iter().map(|row| Peeked::of(row, None)));
+            let mut page = self.store.read(stream, &selection, range).await?;
+            if peeked.len() == limit {
+                page.more = !page.rows.is_empty();
+                page.rows.clear();
+            }
+            mark.idx = page.rows.last().map_or(range.after, |row| row.idx);
+            next = page.more.then_some(mark);
+            peeked.extend(page.rows.into_iter().map(|row| Peeked::of(row, None)));
         }
-        Ok((peeked, book))
+        Ok(Peeks { peeked, book, next })
     }
 
     /// Dead letters with the current bodies of their records.
@@ -313,11 +327,16 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
+        let id = ConsumerId(consumer.id);
         let selection = self.selection(consumer).await?;
-        Ok(self
-            .store
-            .redrive(ConsumerId(consumer.id), records, &selection)
-            .await?)
+        if let Some(records) = records {
+            return Ok(self.store.redrive(id, Some(records), &selection).await?);
+        }
+        let (mut count, mut after) = (0, None);
+        while let Some(batch) = self.some_dead(id, &mut after).await? {
+            count += self.store.redrive(id, Some(&batch), &selection).await?;
+        }
+        Ok(count)
     }
 
     /// Forgets dead letters: these, or all.
@@ -326,10 +345,28 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
-        Ok(self
-            .store
-            .drop_dead_letters(ConsumerId(consumer.id), records)
-            .await?)
+        let id = ConsumerId(consumer.id);
+        if let Some(records) = records {
+            return Ok(self.store.drop_dead_letters(id, Some(records)).await?);
+        }
+        let (mut count, mut after) = (0, None);
+        while let Some(batch) = self.some_dead(id, &mut after).await? {
+            count += self.store.drop_dead_letters(id, Some(&batch)).await?;
+        }
+        Ok(count)
+    }
+
+    /// The next dead records, so many as are held at once; `None` at the end.
+    async fn some_dead(
+        &self,
+        consumer: ConsumerId,
+        after: &mut Option<RecordId>,
+    ) -> Result<Option<Vec<RecordId>>, Error> {
+        const AT_ONCE: usize = 1_000;
+        let letters = self.store.dead_letters(consumer, *after, AT_ONCE).await?;
+        *after = letters.last().map(|letter| letter.record).or(*after);
+        let records: Vec<RecordId> = letters.iter().map(|letter| letter.record).collect();
+        Ok((!records.is_empty()).then_some(records))
     }
 }
 
@@ -340,6 +377,26 @@ pub enum Peek {
     Available,
     /// What is with workers.
     Delivered,
+}
+
+/// How far a look at messages has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PeekMark {
+    /// Of those that are outstanding or withheld, so many.
+    pub seen: usize,
+    /// Of those that were never handed out, up to this index.
+    pub idx: u64,
+}
+
+/// Messages that were looked at.
+#[derive(Clone, Debug)]
+pub struct Peeks {
+    /// The messages.
+    pub peeked: Vec<Peeked>,
+    /// The lanes and syncs of their records.
+    pub book: LaneBook,
+    /// From where to go on; `None` at the end.
+    pub next: Option<PeekMark>,
 }
 
 /// A message that was looked at.

@@ -1,5 +1,7 @@
 //! Records: listed and read.
 
+use std::collections::BTreeMap;
+
 use headrace_model::filter::Filter;
 use headrace_model::{OrgId, RecordId, StreamId, config};
 use headrace_store::{Lane, Page, Range, Row};
@@ -45,34 +47,51 @@ impl Engine {
         Ok(Records { stream, book, page })
     }
 
-    /// The records with this upstream id: one point read per sync and collection that the filter takes.
+    /// The records with this upstream id, as [`Engine::records`] would answer them: one point read per
+    /// sync and collection that the filter takes.
     pub async fn records_by_upstream_id(
         &self,
         org: OrgId,
         stream: StreamId,
         filter: &Filter,
         upstream_id: &str,
+        range: Range,
     ) -> Result<Records, Error> {
         let book = self.lane_book(org, stream).await?;
         let id = |lane: &Lane| RecordId::of(lane.sync, &lane.collection, upstream_id);
         let ids: Vec<RecordId> = book.taken_by(filter).map(id).collect();
-        let mut rows: Vec<Row> = Vec::new();
-        let mut bytes = 0;
+        let follows = |idx: u64| match range.newest_first {
+            true => range.after == 0 || idx < range.after,
+            false => idx > range.after,
+        };
+        // The first ones so far, by their places: what more there is goes as it comes.
+        let mut first: BTreeMap<u64, Row> = BTreeMap::new();
+        let (mut bytes, mut more) = (0, false);
         for id in ids {
             let row = self.store.record(stream, id).await?;
-            bytes += row.as_ref().map_or(0, |row| row.data.len());
-            rows.extend(row);
-            if bytes > MAX_ANSWER_BYTES || rows.len() >= 1_000 {
-                break;
+            let matches = |row: &Row| {
+                follows(row.idx) && filter.deleted.is_none_or(|deleted| row.deleted == deleted)
+            };
+            let Some(row) = row.filter(matches) else {
+                continue;
+            };
+            bytes += row.data.len();
+            first.insert(row.idx, row);
+            while first.len() > range.limit || (bytes > range.max_bytes && first.len() > 1) {
+                let last = match range.newest_first {
+                    true => first.pop_first(),
+                    false => first.pop_last(),
+                };
+                bytes -= last.map_or(0, |(_, row)| row.data.len());
+                more = true;
             }
         }
-        rows.retain(|row| filter.deleted.is_none_or(|deleted| row.deleted == deleted));
-        rows.sort_by_key(|row| row.idx);
-        Ok(Records {
-            stream,
-            book,
-            page: Page { rows, more: false },
-        })
+        let mut rows: Vec<Row> = first.into_values().collect();
+        if range.newest_first {
+            rows.reverse();
+        }
+        let page = Page { rows, more };
+        Ok(Records { stream, book, page })
     }
 
     /// One record by its id, whichever stream of the organisation it is in.

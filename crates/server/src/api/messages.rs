@@ -6,7 +6,7 @@ use axum::body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use headrace_engine::{Caller, Delivery, LaneBook, Peek, Peeked, Stored};
+use headrace_engine::{Caller, Delivery, Peek, PeekMark, Peeks, Stored};
 use headrace_model::config::HttpConsumer;
 use headrace_model::time::parse_span;
 use headrace_model::{ConsumerId, StreamId};
@@ -204,6 +204,8 @@ struct PeekParams {
     state: Option<String>,
     /// At most so many, 1 to 1000; 100 unless given.
     limit: Option<usize>,
+    /// The `next_cursor` of the answer before.
+    cursor: Option<String>,
 }
 
 /// Looks at messages without changing anything.
@@ -214,7 +216,11 @@ async fn peek_messages(
     CanRead(caller): CanRead,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Query(PeekParams { state, limit }): Query<PeekParams>,
+    Query(PeekParams {
+        state,
+        limit,
+        cursor,
+    }): Query<PeekParams>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
     let limit = super::list::Part {
@@ -226,7 +232,8 @@ async fn peek_messages(
         None | Some("available") => Peek::Available,
         Some("delivered") => Peek::Delivered,
         Some("dead") => {
-            let found = app.engine.dead_letters(&consumer, None, limit).await?;
+            let after = super::dead_letters::read_cursor(cursor.as_deref())?;
+            let found = app.engine.dead_letters(&consumer, after, limit).await?;
             return Ok(json_bytes(super::dead_letters::write(&consumer, &found)));
         }
         Some(_) => {
@@ -236,15 +243,26 @@ async fn peek_messages(
             ));
         }
     };
-    let (peeked, book) = app.engine.peek(&consumer, what, limit).await?;
-    Ok(json_bytes(write_peeked(
-        consumer.value.stream_id,
-        &peeked,
-        &book,
-    )))
+    let from = match cursor {
+        None => PeekMark::default(),
+        Some(cursor) => read_mark(&cursor).ok_or_else(|| {
+            ApiError::invalid("cursor", "must be the next_cursor of an earlier answer")
+        })?,
+    };
+    let peeks = app.engine.peek(&consumer, what, from, limit).await?;
+    Ok(json_bytes(write_peeked(consumer.value.stream_id, &peeks)))
 }
 
-fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8> {
+fn read_mark(cursor: &str) -> Option<PeekMark> {
+    let (seen, idx) = cursor.split_once('.')?;
+    Some(PeekMark {
+        seen: seen.parse().ok()?,
+        idx: super::list::read_idx(idx)?,
+    })
+}
+
+fn write_peeked(stream: StreamId, peeks: &Peeks) -> Vec<u8> {
+    let Peeks { peeked, book, next } = peeks;
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(stream, book);
     for (at, one) in peeked.iter().enumerate() {
@@ -260,7 +278,11 @@ fn write_peeked(stream: StreamId, peeked: &[Peeked], book: &LaneBook) -> Vec<u8>
         records.write(&one.row, &mut out);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    if let Some(PeekMark { seen, idx }) = next {
+        member(&mut out, "next_cursor", &format!("{seen}.{idx}"));
+    }
+    out.push(b'}');
     out
 }
 

@@ -174,8 +174,85 @@ async fn fields_that_are_unknown_missing_or_of_the_wrong_type_are_named() {
             json!({"provider": "stripe", "name": "x", "collection_ids": []}),
             "credential_id",
         ),
+        (
+            "/v1/syncs",
+            json!({"provider": "stripe", "name": "x", "collection_ids": [], "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/syncs",
+            json!({"provider": "stripe", "name": "x", "collection_ids": [], "rate_limit": {"x": 1}}),
+            "rate_limit.x",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "stripe_key", "secret": "s"}, "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "stripe_key", "secret": "s", "colour": "red"}}),
+            "properties.colour",
+        ),
+        (
+            "/v1/api-tokens",
+            json!({"name": "t", "scopes": ["read"], "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": {"from_index": 1}}),
+            "deliver_policy.from_index",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": {"from_idx": "one"}}),
+            "deliver_policy.from_idx",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": 7}),
+            "deliver_policy",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"sync_id": "nobody"}}),
+            "filters.sync_id",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"deleted": "maybe"}}),
+            "filters.deleted",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"provider": [7]}}),
+            "filters.provider[0]",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "ack_wait": 1, "ack_wait_ms": 1_000}),
+            "ack_wait",
+        ),
     ];
-    for (path, body, field) in cases {
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let settling = [
+        (json!({"colour": 1}), "colour"),
+        (
+            json!({"nack": [{"token": "x", "colour": 1}]}),
+            "nack[0].colour",
+        ),
+        (
+            json!({"reject": [{"token": "x", "colour": 1}]}),
+            "reject[0].colour",
+        ),
+        (json!({"reject": [{"error": "x"}]}), "reject[0].token"),
+    ];
+    let settling = settling.map(|(body, field)| ("/v1/http-consumers/c/settle", body, field));
+    for (path, body, field) in cases.into_iter().chain(settling) {
         let refused = server.post(path, body.clone()).await;
         assert_eq!(
             refused.invalid_fields(),
@@ -211,6 +288,15 @@ async fn queries_and_paths_that_make_no_sense() {
             "{path}: {}",
             refused.text
         );
+    }
+    for (path, field) in [
+        ("/v1/providers?limit=0", "limit"),
+        ("/v1/providers?colour=red", "colour"),
+        ("/v1/records?sync_id=nobody", "sync_id"),
+        ("/v1/records?upstream_id=x&limit=0", "limit"),
+    ] {
+        let refused = server.send(Method::GET, path).await;
+        assert_eq!(refused.invalid_fields(), [field], "{path}");
     }
     let nobody = "018f2b5e-7c6b-7a3e-9d1f-0a2b3c4d5e6f";
     for path in [
@@ -309,6 +395,81 @@ async fn more_tokens_than_can_be_outstanding_are_refused() {
 }
 
 #[tokio::test]
+async fn slugs_with_slashes_are_refused_everywhere() {
+    let (_, base) = sandbox().await;
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    let consumer = json!({"slug": "a/b"});
+    let refused = server.post("/v1/http-consumers", consumer.clone()).await;
+    assert_eq!(refused.invalid_fields(), ["slug"]);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let credential = server.get(&format!("/v1/syncs/{sync}")).await["credential_id"].clone();
+    let second = json!({"provider": "stripe", "name": "s", "slug": "a/b",
+        "collection_ids": ["stripe:customer"], "credential_id": credential});
+    let refused = server.post("/v1/syncs", second).await;
+    assert_eq!(refused.invalid_fields(), ["slug"]);
+    for path in [
+        "/v1/http-consumers/c",
+        &format!("/v1/syncs/{sync}"),
+        "/v1/streams/dev",
+    ] {
+        let refused = server.patch(path, json!({"slug": "a/b"})).await;
+        assert_eq!(refused.invalid_fields(), ["slug"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_fixed_of_a_sync_is_refused() {
+    let (_, base) = sandbox().await;
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    let path = format!("/v1/syncs/{sync}");
+    let before = server.get(&path).await;
+    for field in ["provider", "stream_id", "credential_id"] {
+        let same = json!({field: before[field], "name": "changed"});
+        let refused = server.patch(&path, same).await;
+        assert_eq!(refused.invalid_fields(), [field]);
+    }
+    assert_eq!(server.get(&path).await["name"], before["name"]);
+    let changes = json!({
+        "name": "renamed",
+        "slug": "s",
+        "rate_limit": {"allowed_requests": 100, "interval": 60},
+        "max_age_days": 30,
+        "sync_frequency": "4h",
+        "external_id": "customer-1",
+        "metadata": {"plan": {"tags": ["a", "b"]}, "n": 42},
+        "status": "disabled",
+    });
+    let changed = server.patch(&path, changes.clone()).await;
+    assert!(
+        changed.text.contains(r#""interval":60,"#),
+        "{}",
+        changed.text
+    );
+    let changed = changed.expect(200);
+    for (field, value) in changes.as_object().unwrap() {
+        if field != "rate_limit" {
+            assert_eq!(&changed[field], value, "{field}");
+        }
+    }
+    for (filter, count) in [
+        (r#"{"plan":{"tags":["b"]}}"#, 1),
+        (r#"{"n":42.0}"#, 1),
+        (r#"{"plan":{"tags":["c"]}}"#, 0),
+    ] {
+        let listed = server
+            .request(Method::GET, "/v1/syncs")
+            .query(&[("metadata", filter)]);
+        let listed = answer(listed).await.expect(200);
+        assert_eq!(listed["data"].as_array().unwrap().len(), count, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_token_in_a_call_settles_nothing_of_it() {
     let (stripe, base) = sandbox().await;
     stripe.seed(headrace_sandbox::stripe::Collection::Customer, 1);
@@ -379,16 +540,30 @@ async fn odd_records_arrive_as_the_provider_wrote_them() {
         .post("/v1/http-consumers", json!({"slug": "c"}))
         .await
         .expect(201);
-    let mut delivered = 0;
-    let mut largest = 0;
-    while delivered < 4 {
+    let (mut delivered, mut largest) = (Vec::new(), 0);
+    while delivered.len() < 4 {
         let next = server.request(Method::POST, "/v1/http-consumers/c/next");
-        let taken = answer(next.json(&json!({"batch_size": 100}))).await;
-        assert_eq!(taken.status.as_u16(), 200);
-        delivered += taken.text.matches("\"ack_token\"").count();
-        largest = largest.max(taken.text.len());
+        let taken = next.json(&json!({"batch_size": 100})).send().await.unwrap();
+        assert_eq!(taken.status().as_u16(), 200);
+        // The bytes themselves: what is no UTF-8 must not have become it in this test.
+        let bytes = taken.bytes().await.unwrap().to_vec();
+        largest = largest.max(bytes.len());
+        let messages = String::from_utf8(bytes).expect("answers are UTF-8");
+        delivered.extend(messages.split("{\"ack_token\"").skip(1).map(str::to_owned));
     }
     assert!(largest > 10 << 20, "a record of 10 MB is delivered whole");
+    let (open, close) = ("[".repeat(5_000), "]".repeat(5_000));
+    let expected = [
+        r#","data":{"id":"cus_numbers","object":"customer","created":1700000000,"big":12345678901234567890123,"precise":0.1000000000000000055511151231257827,"exponent":1E400,"escaped":"\u00e9\/","twice":1,"twice":2},"deleted":false"#.to_owned(),
+        format!(r#","data":{{"id":"cus_deep","object":"customer","created":1700000001,"deep":{open}{close}}},"deleted":false"#),
+        format!(r#","data":{{"id":"cus_large","object":"customer","created":1700000002,"name":"{}"}},"deleted":false"#, "x".repeat(10 << 20)),
+        ",\"data\":{\"id\":\"cus_utf8\",\"object\":\"customer\",\"created\":1700000003,\"name\":\"\u{fffd}\u{fffd}\"},\"deleted\":false".to_owned(),
+    ];
+    for data in expected {
+        let name: String = data.chars().take(40).collect();
+        let count = delivered.iter().filter(|one| one.contains(&data)).count();
+        assert_eq!(count, 1, "{name}… is delivered as it is");
+    }
 }
 
 /// An account whose customers are odd: everything else is the sandbox's.
