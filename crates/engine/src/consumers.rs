@@ -178,7 +178,10 @@ impl Engine {
     /// Finishes the changes of consumers that the last run was stopped in.
     pub(crate) async fn apply_all(&self) -> Result<(), Error> {
         for mut consumer in entity::all::<HttpConsumer>(&*self.store, None).await? {
-            self.apply(&mut consumer).await?;
+            if let Err(error) = self.apply(&mut consumer).await {
+                let (id, error) = (consumer.id, crate::chain(&error));
+                tracing::error!(consumer = %id, error, "its settings are applied at the next start");
+            }
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(crate) struct CreateToken {
     /// Its organisation by name or id; the first one unless given
     #[arg(long)]
     org: Option<String>,
-    /// Print the HTTP request instead, as curl; $HEADRACE_TOKEN is an admin token of the organisation
+    /// Print the HTTP request instead, as curl; it takes an admin token from the environment
     #[arg(long, conflicts_with = "org")]
     as_curl: bool,
     #[command(flatten)]

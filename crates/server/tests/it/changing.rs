@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Server, Setup, sandbox, text};
+use crate::harness::{Server, Setup, answer, sandbox, text};
 
 /// A server with two customers, and a consumer `c` that has both before it.
 async fn with_backlog(setup: Setup) -> Server {
@@ -174,4 +174,35 @@ async fn counts_are_those_of_each_sync_in_a_list() {
         .collect();
     let expected = [(&first["id"], &json!(2)), (&second["id"], &json!(0))];
     assert_eq!(records, expected);
+}
+
+#[tokio::test]
+async fn nothing_is_made_on_a_stream_that_is_being_removed() {
+    let server = Server::start();
+    for round in 0..10 {
+        server
+            .post("/v1/streams", json!({"slug": "dev"}))
+            .await
+            .expect(201);
+        let body = json!({"stream_id": "dev"});
+        let make = || {
+            answer(
+                server
+                    .request(Method::POST, "/v1/http-consumers")
+                    .json(&body),
+            )
+        };
+        let makers = futures_util::future::join_all((0..12).map(|_| make()));
+        let remove = async {
+            make().await.expect(201);
+            server.delete("/v1/streams/dev?cascade=true").await
+        };
+        let (made, removed) = tokio::join!(makers, remove);
+        removed.expect(204);
+        for one in &made {
+            assert!([201, 404].contains(&one.status.as_u16()), "{}", one.text);
+        }
+        let left = server.get("/v1/http-consumers").await;
+        assert_eq!(left["data"], json!([]), "round {round}");
+    }
 }
