@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use headrace_engine::Error;
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata, Unapplied};
 use headrace_model::filter::Filter;
 use headrace_model::{StreamId, Timestamp};
+use headrace_store::StoreError;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -211,7 +213,12 @@ pub(super) async fn list_consumers(
     let part = Part { limit, cursor }.of(consumers, |consumer| consumer)?;
     let mut data = Vec::with_capacity(part.data.len());
     for consumer in part.data {
-        data.push(out(app.engine.consumer_view(consumer).await?));
+        match app.engine.consumer_view(consumer).await {
+            Ok(view) => data.push(out(view)),
+            // It was removed since the list was read.
+            Err(Error::Store(StoreError::NoConsumer)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Json(List {
         data,
