@@ -192,17 +192,71 @@ async fn nothing_is_made_on_a_stream_that_is_being_removed() {
                     .json(&body),
             )
         };
-        let makers = futures_util::future::join_all((0..12).map(|_| make()));
+        // They go on until they are refused: the removal comes in the midst of them.
+        let maker = || async {
+            loop {
+                match make().await {
+                    one if one.status == 404 => return,
+                    one => drop(one.expect(201)),
+                }
+            }
+        };
+        let makers = futures_util::future::join_all((0..8).map(|_| maker()));
         let remove = async {
             make().await.expect(201);
             server.delete("/v1/streams/dev?cascade=true").await
         };
-        let (made, removed) = tokio::join!(makers, remove);
+        let (_, removed) = tokio::join!(makers, remove);
         removed.expect(204);
-        for one in &made {
-            assert!([201, 404].contains(&one.status.as_u16()), "{}", one.text);
-        }
         let left = server.get("/v1/http-consumers").await;
         assert_eq!(left["data"], json!([]), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_fixed_of_a_sync_is_refused() {
+    let (_, base) = sandbox().await;
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    let path = format!("/v1/syncs/{sync}");
+    let before = server.get(&path).await;
+    for field in ["provider", "stream_id", "credential_id"] {
+        let same = json!({field: before[field], "name": "changed"});
+        let refused = server.patch(&path, same).await;
+        assert_eq!(refused.invalid_fields(), [field]);
+    }
+    assert_eq!(server.get(&path).await["name"], before["name"]);
+    let changes = json!({
+        "name": "renamed",
+        "slug": "s",
+        "rate_limit": {"allowed_requests": 100, "interval": 60},
+        "max_age_days": 30,
+        "sync_frequency": "4h",
+        "external_id": "customer-1",
+        "metadata": {"plan": {"tags": ["a", "b"]}, "n": 42},
+        "status": "disabled",
+    });
+    let changed = server.patch(&path, changes.clone()).await;
+    assert!(
+        changed.text.contains(r#""interval":60,"#),
+        "{}",
+        changed.text
+    );
+    let changed = changed.expect(200);
+    for (field, value) in changes.as_object().unwrap() {
+        if field != "rate_limit" {
+            assert_eq!(&changed[field], value, "{field}");
+        }
+    }
+    for (filter, count) in [
+        (r#"{"plan":{"tags":["b"]}}"#, 1),
+        (r#"{"n":42.0}"#, 1),
+        (r#"{"plan":{"tags":["c"]}}"#, 0),
+    ] {
+        let listed = server
+            .request(Method::GET, "/v1/syncs")
+            .query(&[("metadata", filter)]);
+        let listed = answer(listed).await.expect(200);
+        assert_eq!(listed["data"].as_array().unwrap().len(), count, "{filter}");
     }
 }

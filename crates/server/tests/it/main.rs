@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod changing;
+mod choosing;
 mod cli;
 mod connections;
 mod consuming;
@@ -12,6 +13,7 @@ mod credentials;
 mod getting_started;
 mod harness;
 mod idempotency;
+mod odd_records;
 mod openapi;
 mod security;
 mod streams;
