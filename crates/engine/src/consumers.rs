@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
-use headrace_model::{ConsumerId, OrgId, StreamId};
+use headrace_model::{ConsumerId, OrgId, StreamId, Timestamp};
 use headrace_store::{Breakpoint, Counts, Kind, Range, Row, Selection, StoreError, breakpoint};
 
 use uuid::Uuid;
@@ -38,6 +38,8 @@ pub struct ConsumerView {
     pub last_idx: u64,
     /// How long the oldest message that was never handed out has waited; `None` when there is none.
     pub lag: Option<Duration>,
+    /// When the oldest of its dead letters died.
+    pub oldest_dead_at: Option<Timestamp>,
     /// How fast it goes.
     pub rate: Rate,
 }
@@ -115,6 +117,7 @@ impl Engine {
         let now = self.clock.now();
         let lag = oldest.map(|row| now.since(row.updated_at));
         let last_idx = self.store.last_idx(stream).await?;
+        let oldest_dead_at = self.store.oldest_death(id).await?;
         let rate = self.rates.of(id, now);
         Ok(ConsumerView {
             consumer,
@@ -122,6 +125,7 @@ impl Engine {
             position,
             last_idx,
             lag,
+            oldest_dead_at,
             rate,
         })
     }
@@ -177,9 +181,15 @@ impl Engine {
 
     /// Finishes the changes of consumers that the last run was stopped in.
     pub(crate) async fn apply_all(&self) -> Result<(), Error> {
-        for mut consumer in entity::all::<HttpConsumer>(&*self.store, None).await? {
-            if let Err(error) = self.apply(&mut consumer).await {
-                let (id, error) = (consumer.id, crate::chain(&error));
+        for id in entity::ids(&*self.store, Kind::Consumer).await? {
+            let applied = match entity::load_any::<HttpConsumer>(&*self.store, id).await {
+                Ok(None) => Ok(()),
+                Ok(Some(mut consumer)) => self.apply(&mut consumer).await,
+                Err(error) => Err(error),
+            };
+            // It must not keep the others from working.
+            if let Err(error) = applied {
+                let error = crate::chain(&error);
                 tracing::error!(consumer = %id, error, "its settings are applied at the next start");
             }
         }
@@ -278,14 +288,16 @@ impl Engine {
                 known.extend(state.held_versions());
             })
             .await?;
-        let mut dropped = std::collections::HashSet::new();
-        for (idx, record) in known {
-            // A version that has left the log is with a worker; it ends with that delivery.
-            let row = self.store.record(consumer.value.stream_id, record).await?;
-            if row.is_some_and(|row| row.idx == idx && !selection.takes(row.lane, row.deleted)) {
-                dropped.insert(idx);
-            }
-        }
+        let records = known.iter().map(|(_, record)| *record).collect();
+        let places = self.store.places(consumer.value.stream_id, records).await?;
+        // A version that has left the log is with a worker; it ends with that delivery.
+        let dropped: std::collections::HashSet<u64> = known
+            .iter()
+            .zip(places)
+            .filter_map(|((idx, _), place)| place.filter(|place| place.idx == *idx))
+            .filter(|place| !selection.takes(place.lane, place.deleted))
+            .map(|place| place.idx)
+            .collect();
         Ok(self
             .store
             .update(id, &mut |state| {

@@ -16,7 +16,8 @@ use crate::gates::Gates;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
-use crate::selection::CardCache;
+use crate::retention::Retention;
+use crate::selection::{CardCache, Selections};
 use crate::sync::Supervisor;
 use crate::tokens::AdminToken;
 use crate::waiting::Waiting;
@@ -41,10 +42,12 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) sync: SyncParts,
     pub(crate) card_cache: CardCache,
+    pub(crate) selections: Selections,
     pub(crate) waiting: Waiting,
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
+    pub(crate) retention: Retention,
     /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
@@ -65,10 +68,12 @@ impl Engine {
             clock,
             sync,
             card_cache: CardCache::default(),
+            selections: Selections::default(),
             waiting: Waiting::default(),
             expiry: Expiry::default(),
             rates: Rates::default(),
             gates: Gates::default(),
+            retention: Retention::default(),
             reconfigured: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,
@@ -88,6 +93,10 @@ impl Engine {
         engine
             .tasks
             .spawn(async move { timer.expire_forever().await });
+        let sweeper = Arc::clone(&engine);
+        engine
+            .tasks
+            .spawn(async move { sweeper.sweep_forever().await });
         Ok(engine)
     }
 

@@ -229,6 +229,21 @@ pub(crate) async fn load_any<T: Entity>(
         .transpose()
 }
 
+/// The ids of every object of the kind, whether or not it can be read.
+pub(crate) async fn ids(store: &dyn Store, kind: Kind) -> Result<Vec<Uuid>, Error> {
+    const PAGE: usize = 1_000;
+    let mut found = Vec::new();
+    loop {
+        let page = store
+            .objects(kind, None, found.last().copied(), PAGE)
+            .await?;
+        found.extend(page.iter().map(|object| object.id));
+        if page.len() < PAGE {
+            return Ok(found);
+        }
+    }
+}
+
 /// Every object of the kind, of one organisation or of all, in the order of their ids.
 pub(crate) async fn all<T: Entity>(
     store: &dyn Store,

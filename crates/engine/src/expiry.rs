@@ -6,11 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use headrace_model::{ConsumerId, Timestamp, config};
-use headrace_store::StoreError;
+use headrace_store::{Kind, StoreError};
 use tokio::sync::Notify;
 
 use crate::entity;
 use crate::{Engine, Error};
+
+/// How long after a failure of the store it is asked again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// When each consumer is to be looked at next.
 #[derive(Debug, Default)]
@@ -61,25 +64,18 @@ impl Expiry {
 impl Engine {
     /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
     pub(crate) async fn expire_forever(&self) {
-        match entity::all::<config::HttpConsumer>(&*self.store, None).await {
-            Ok(consumers) => {
-                let now = self.clock.now();
-                consumers
-                    .iter()
-                    .for_each(|consumer| self.expiry.expect(ConsumerId(consumer.id), now));
-            }
-            Err(error) => {
-                tracing::error!(error = %crate::chain(&error), "could not list consumers")
-            }
-        }
+        self.expect_everybody().await;
         while !self.stop.is_cancelled() {
             while let Some(id) = self.expiry.take_due(self.clock.now())
                 && !self.stop.is_cancelled()
             {
-                if let Err(error) = self.expire_one(id).await {
-                    tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
-                    self.expiry
-                        .expect(id, self.clock.now() + Duration::from_secs(1));
+                let Err(error) = self.expire_one(id).await else {
+                    continue;
+                };
+                tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
+                // What cannot be read can hand nothing out either, and is the same in a second.
+                if !matches!(error, Error::Stored { .. }) {
+                    self.expiry.expect(id, self.clock.now() + RETRY);
                 }
             }
             let wait = self.expiry.first().map(|at| at.since(self.clock.now()));
@@ -87,6 +83,26 @@ impl Engine {
                 () = self.expiry.sooner.notified() => {}
                 () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(60))) => {}
                 () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    async fn expect_everybody(&self) {
+        loop {
+            match entity::ids(&*self.store, Kind::Consumer).await {
+                Ok(ids) => {
+                    let now = self.clock.now();
+                    return ids
+                        .into_iter()
+                        .for_each(|id| self.expiry.expect(ConsumerId(id), now));
+                }
+                Err(error) => {
+                    tracing::error!(error = %crate::chain(&error), "could not list consumers");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = self.stop.cancelled() => return,
             }
         }
     }

@@ -1,14 +1,12 @@
-//! Messages: handed to workers, settled by them, dead.
+//! Messages: handed to workers, settled by them, and delivered again after they were given up on.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use headrace_model::config::HttpConsumer;
-use headrace_model::delivery::{
-    Consumer, DeadLetter, NotAToken, Outstanding, Phase, Settled, Token,
-};
+use headrace_model::delivery::{Consumer, NotAToken, Policy, Settled, Token};
 use headrace_model::{ConsumerId, OrgId, RecordId, Timestamp};
-use headrace_store::{Counts, Message, Next, Row};
+use headrace_store::{Counts, Message, Next};
 use tokio::time::Instant;
 
 use crate::entity::{self, Stored};
@@ -28,17 +26,6 @@ pub struct Delivery {
     pub counts: Counts,
 }
 
-/// Dead letters, with the current entries of their records.
-#[derive(Clone, Debug)]
-pub struct DeadLetters {
-    /// The letters.
-    pub letters: Vec<(DeadLetter, Option<Row>)>,
-    /// The lanes and syncs of their records.
-    pub book: LaneBook,
-    /// Whether there are more beyond the last one.
-    pub more: bool,
-}
-
 /// What is asked for a delivery.
 #[derive(Clone, Debug, Default)]
 pub struct Settlement {
@@ -50,6 +37,47 @@ pub struct Settlement {
     pub extend: Vec<Token>,
     /// Deliveries that will never succeed, and why.
     pub reject: Vec<(Token, Option<Arc<str>>)>,
+}
+
+impl Settlement {
+    /// Settles what the tokens of the consumer with this number name.
+    fn apply(
+        &self,
+        state: &mut Consumer,
+        number: u64,
+        now: Timestamp,
+        policy: &Policy,
+    ) -> SettledCounts {
+        let Self {
+            ack,
+            nack,
+            extend,
+            reject,
+        } = self;
+        let mut counts = SettledCounts::default();
+        let mut count = |token: &Token, settle: &mut dyn FnMut() -> Settled| {
+            let mine = token.consumer == number;
+            match mine && settle() == Settled::Done {
+                true => counts.settled += 1,
+                false => counts.stale += 1,
+            }
+        };
+        for token in ack {
+            count(token, &mut || state.ack(token));
+        }
+        for (token, delay, error) in nack {
+            count(token, &mut || {
+                state.nack(token, now, *delay, error.clone(), policy)
+            });
+        }
+        for token in extend {
+            count(token, &mut || state.extend(token, now, policy));
+        }
+        for (token, error) in reject {
+            count(token, &mut || state.reject(token, now, error.clone()));
+        }
+        counts
+    }
 }
 
 /// How many of a settlement's tokens did something.
@@ -101,7 +129,7 @@ impl Engine {
             }
             let (consumer, messages, book) = self.take(consumer.org, id, batch).await?;
             if !messages.is_empty() || Instant::now() >= give_up || self.stop.is_cancelled() {
-                let selection = book.select(&consumer.value.filters);
+                let selection = self.selections.of(id, &consumer.value, &book);
                 let counts = self.store.counts(id, &selection).await?;
                 self.rates
                     .count(id, self.clock.now(), messages.len() as u64, 0);
@@ -154,7 +182,7 @@ impl Engine {
         if consumer.value.paused {
             return Ok((consumer, Vec::new(), book));
         }
-        let selection = book.select(&consumer.value.filters);
+        let selection = self.selections.of(id, &consumer.value, &book);
         let policy = consumer.value.policy();
         let now = self.clock.now();
         let max_bytes = MAX_ANSWER_BYTES;
@@ -179,146 +207,16 @@ impl Engine {
         settlement: &Settlement,
     ) -> Result<SettledCounts, Error> {
         let id = ConsumerId(consumer.id);
-        let number = id.number();
         let policy = consumer.value.policy();
         let now = self.clock.now();
         let mut counts = SettledCounts::default();
+        // A step may run again: it counts from nothing each time.
         let step = &mut |state: &mut Consumer| {
-            let mut count = |token: &Token, settle: &mut dyn FnMut(&mut Consumer) -> Settled| {
-                let mine = token.consumer == number;
-                match mine && settle(state) == Settled::Done {
-                    true => counts.settled += 1,
-                    false => counts.stale += 1,
-                }
-            };
-            let Settlement {
-                ack,
-                nack,
-                extend,
-                reject,
-            } = settlement;
-            for token in ack {
-                count(token, &mut |state| state.ack(token));
-            }
-            for (token, delay, error) in nack {
-                count(token, &mut |state| {
-                    state.nack(token, now, *delay, error.clone(), &policy)
-                });
-            }
-            for token in extend {
-                count(token, &mut |state| state.extend(token, now, &policy));
-            }
-            for (token, error) in reject {
-                count(token, &mut |state| state.reject(token, now, error.clone()));
-            }
+            counts = settlement.apply(state, id.number(), now, &policy);
         };
         self.store.update(id, step).await?;
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
-    }
-
-    /// Looks at messages without changing anything: what would come next, or what is with workers.
-    pub async fn peek(
-        &self,
-        consumer: &Stored<HttpConsumer>,
-        what: Peek,
-        from: PeekMark,
-        limit: usize,
-    ) -> Result<Peeks, Error> {
-        let id = ConsumerId(consumer.id);
-        let stream = consumer.value.stream_id;
-        let book = self.lane_book(consumer.org, stream).await?;
-        let selection = book.select(&consumer.value.filters);
-        let mut seen: Vec<(u64, RecordId, Option<Outstanding>)> = Vec::new();
-        let mut position = 0;
-        self.store
-            .inspect(id, &mut |state| {
-                position = state.position();
-                seen = match what {
-                    Peek::Available => {
-                        let waiting = state.waiting().skip(from.seen);
-                        waiting.take(limit + 1).map(owned).collect()
-                    }
-                    Peek::Delivered => {
-                        let leased = |entry: &&(u64, &Outstanding)| {
-                            matches!(entry.1.phase, Phase::Leased { .. })
-                        };
-                        let delivered = state
-                            .outstanding()
-                            .filter(|entry| leased(&entry))
-                            .skip(from.seen)
-                            .take(limit + 1);
-                        delivered
-                            .map(|(idx, entry)| (idx, entry.record, Some(entry.clone())))
-                            .collect()
-                    }
-                };
-            })
-            .await?;
-        let (mut peeked, mut bytes, mut mark) = (Vec::new(), 0, from);
-        for (idx, record, entry) in seen {
-            if peeked.len() == limit || bytes > MAX_ANSWER_BYTES {
-                let next = Some(mark);
-                return Ok(Peeks { peeked, book, next });
-            }
-            mark.seen += 1;
-            let row = self.store.record(stream, record).await?;
-            if let Some(row) = row.filter(|row| row.idx == idx) {
-                bytes += row.data.len();
-                peeked.push(Peeked::of(row, entry));
-            }
-        }
-        let mut next = None;
-        if what == Peek::Available {
-            let range = headrace_store::Range {
-                after: position.max(from.idx),
-                // At least one: it tells whether there is more.
-                limit: (limit - peeked.len()).max(1),
-                max_bytes: MAX_ANSWER_BYTES,
-                newest_first: false,
-            };
-            let mut page = self.store.read(stream, &selection, range).await?;
-            if peeked.len() == limit {
-                page.more = !page.rows.is_empty();
-                page.rows.clear();
-            }
-            mark.idx = page.rows.last().map_or(range.after, |row| row.idx);
-            next = page.more.then_some(mark);
-            peeked.extend(page.rows.into_iter().map(|row| Peeked::of(row, None)));
-        }
-        Ok(Peeks { peeked, book, next })
-    }
-
-    /// Dead letters with the current bodies of their records.
-    pub async fn dead_letters(
-        &self,
-        consumer: &Stored<HttpConsumer>,
-        after: Option<RecordId>,
-        limit: usize,
-    ) -> Result<DeadLetters, Error> {
-        let stream = consumer.value.stream_id;
-        let book = self.lane_book(consumer.org, stream).await?;
-        let id = ConsumerId(consumer.id);
-        // One more than asked for tells whether there is more.
-        let mut letters = self.store.dead_letters(id, after, limit + 1).await?;
-        let beyond = letters.len() > limit;
-        letters.truncate(limit);
-        let asked = letters.len();
-        let (mut found, mut bytes) = (Vec::with_capacity(asked), 0);
-        for letter in letters {
-            let row = self.store.record(stream, letter.record).await?;
-            bytes += row.as_ref().map_or(0, |row| row.data.len());
-            found.push((letter, row));
-            if bytes > MAX_ANSWER_BYTES {
-                break;
-            }
-        }
-        let more = beyond || found.len() < asked;
-        Ok(DeadLetters {
-            letters: found,
-            book,
-            more,
-        })
     }
 
     /// Delivers dead records again at attempt 1: these, or all.
@@ -328,7 +226,11 @@ impl Engine {
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
         let id = ConsumerId(consumer.id);
-        let selection = self.selection(consumer).await?;
+        // By the filter of now, which nobody changes meanwhile.
+        let gate = self.gates.of(id.0);
+        let _open = gate.read().await;
+        let consumer = entity::load::<HttpConsumer>(&*self.store, consumer.org, id.0).await?;
+        let selection = self.selection(&consumer).await?;
         if let Some(records) = records {
             return Ok(self.store.redrive(id, Some(records), &selection).await?);
         }
@@ -368,67 +270,4 @@ impl Engine {
         let records: Vec<RecordId> = letters.iter().map(|letter| letter.record).collect();
         Ok((!records.is_empty()).then_some(records))
     }
-}
-
-/// Which messages to look at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Peek {
-    /// What the next call would be given, now or when it is due.
-    Available,
-    /// What is with workers.
-    Delivered,
-}
-
-/// How far a look at messages has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PeekMark {
-    /// Of those that are outstanding or withheld, so many.
-    pub seen: usize,
-    /// Of those that were never handed out, up to this index.
-    pub idx: u64,
-}
-
-/// Messages that were looked at.
-#[derive(Clone, Debug)]
-pub struct Peeks {
-    /// The messages.
-    pub peeked: Vec<Peeked>,
-    /// The lanes and syncs of their records.
-    pub book: LaneBook,
-    /// From where to go on; `None` at the end.
-    pub next: Option<PeekMark>,
-}
-
-/// A message that was looked at.
-#[derive(Clone, Debug)]
-pub struct Peeked {
-    /// The record's version.
-    pub row: Row,
-    /// Deliveries so far.
-    pub attempts: u32,
-    /// When its ack window ends, or it is due again.
-    pub until: Option<Timestamp>,
-    /// What the last worker said.
-    pub last_error: Option<Arc<str>>,
-}
-
-impl Peeked {
-    fn of(row: Row, entry: Option<Outstanding>) -> Self {
-        let until = entry.as_ref().map(|entry| match entry.phase {
-            Phase::Leased { until: at, .. } | Phase::Expired(at) | Phase::Nacked(at) => at,
-        });
-        let attempts = entry.as_ref().map_or(0, |entry| entry.attempts);
-        Self {
-            row,
-            attempts,
-            until,
-            last_error: entry.and_then(|entry| entry.last_error),
-        }
-    }
-}
-
-fn owned(
-    (idx, record, entry): (u64, RecordId, Option<&Outstanding>),
-) -> (u64, RecordId, Option<Outstanding>) {
-    (idx, record, entry.cloned())
 }

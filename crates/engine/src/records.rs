@@ -24,6 +24,39 @@ pub struct Records {
     pub page: Page,
 }
 
+/// How much more data an answer takes. The first row goes in whatever its size.
+#[derive(Debug)]
+pub(crate) struct Room {
+    left: usize,
+    empty: bool,
+}
+
+impl Room {
+    /// An answer that nothing is in yet.
+    pub(crate) fn of_answer() -> Self {
+        Self {
+            left: MAX_ANSWER_BYTES,
+            empty: true,
+        }
+    }
+
+    /// Whether the row goes in; it is counted then.
+    pub(crate) fn takes(&mut self, row: &Row) -> bool {
+        let size = row.data.len();
+        let fits = size <= self.left || self.empty;
+        if fits {
+            self.left = self.left.saturating_sub(size);
+            self.empty = false;
+        }
+        fits
+    }
+
+    /// Bytes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+}
+
 impl Engine {
     /// Records of a stream that match, in log order from `after` on, or newest first.
     pub async fn records(
@@ -47,8 +80,8 @@ impl Engine {
         Ok(Records { stream, book, page })
     }
 
-    /// The records with this upstream id, as [`Engine::records`] would answer them: one point read per
-    /// sync and collection that the filter takes.
+    /// The records with this upstream id, in the order asked for: one look-up per sync and collection
+    /// that the filter takes.
     pub async fn records_by_upstream_id(
         &self,
         org: OrgId,
@@ -60,37 +93,38 @@ impl Engine {
         let book = self.lane_book(org, stream).await?;
         let id = |lane: &Lane| RecordId::of(lane.sync, &lane.collection, upstream_id);
         let ids: Vec<RecordId> = book.taken_by(filter).map(id).collect();
-        let follows = |idx: u64| match range.newest_first {
+        let places = self.store.places(stream, ids.clone()).await?;
+        let wanted = |deleted| filter.deleted.is_none_or(|wanted| wanted == deleted);
+        let ahead = |idx| match range.newest_first {
             true => range.after == 0 || idx < range.after,
             false => idx > range.after,
         };
-        // The first ones so far, by their places: what more there is goes as it comes.
-        let mut first: BTreeMap<u64, Row> = BTreeMap::new();
-        let (mut bytes, mut more) = (0, false);
-        for id in ids {
-            let row = self.store.record(stream, id).await?;
-            let matches = |row: &Row| {
-                follows(row.idx) && filter.deleted.is_none_or(|deleted| row.deleted == deleted)
-            };
-            let Some(row) = row.filter(matches) else {
+        let found = places.into_iter().zip(ids);
+        let mut left: BTreeMap<u64, RecordId> = found
+            .filter_map(|(place, id)| Some((place?, id)))
+            .filter(|(place, _)| wanted(place.deleted) && ahead(place.idx))
+            .map(|(place, id)| (place.idx, id))
+            .collect();
+        let mut page = Page::default();
+        let mut room = Room::of_answer();
+        while let Some((idx, id)) = match range.newest_first {
+            true => left.pop_last(),
+            false => left.pop_first(),
+        } {
+            let Some(row) = self.store.record(stream, id).await? else {
                 continue;
             };
-            bytes += row.data.len();
-            first.insert(row.idx, row);
-            while first.len() > range.limit || (bytes > range.max_bytes && first.len() > 1) {
-                let last = match range.newest_first {
-                    true => first.pop_first(),
-                    false => first.pop_last(),
-                };
-                bytes -= last.map_or(0, |(_, row)| row.data.len());
-                more = true;
+            if row.idx != idx {
+                // It has changed meanwhile: its turn is where it is now.
+                left.extend(wanted(row.deleted).then_some((row.idx, id)));
+                continue;
             }
+            page.more = page.rows.len() == range.limit || !room.takes(&row);
+            if page.more {
+                break;
+            }
+            page.rows.push(row);
         }
-        let mut rows: Vec<Row> = first.into_values().collect();
-        if range.newest_first {
-            rows.reverse();
-        }
-        let page = Page { rows, more };
         Ok(Records { stream, book, page })
     }
 

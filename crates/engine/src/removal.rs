@@ -73,6 +73,7 @@ impl Engine {
         for consumer in consumers {
             self.rates.forget(*consumer);
             self.gates.forget(consumer.0);
+            self.selections.forget(*consumer);
             self.store.drop_consumer(*consumer).await?;
         }
         for purge in purges {

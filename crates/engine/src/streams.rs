@@ -1,4 +1,4 @@
-//! Streams: made, listed, renamed, removed.
+//! Streams: made, listed, changed, removed.
 
 use headrace_model::{ConsumerId, OrgId, StreamId, SyncId, config};
 use headrace_store::{Kind, StoreError, StreamStats};
@@ -9,6 +9,17 @@ use crate::error::Problems;
 use crate::names::check_slug;
 use crate::removal::Removal;
 use crate::{Engine, Error};
+
+const RETENTION_DAYS: std::ops::RangeInclusive<u32> = 1..=36_500;
+
+/// What is changed of a stream; `None` leaves a setting as it is.
+#[derive(Clone, Debug, Default)]
+pub struct StreamPatch {
+    /// Its address besides its id.
+    pub slug: Option<String>,
+    /// How long tombstones stay; `Some(None)` for ever.
+    pub tombstone_retention_days: Option<Option<u32>>,
+}
 
 /// A stream with what is in it.
 #[derive(Clone, Debug)]
@@ -28,17 +39,17 @@ impl Engine {
     pub async fn create_stream(
         &self,
         org: OrgId,
-        slug: String,
+        value: config::Stream,
         id: Option<Uuid>,
     ) -> Result<Stored<config::Stream>, Error> {
-        check(&slug)?;
+        check(&value)?;
         let id = id.unwrap_or_else(|| self.new_id());
         if let Some(made) = entity::find(&*self.store, org, id).await? {
             // By the same request, which did not live to answer.
             return Ok(made);
         }
         let now = self.clock.now();
-        let mut stream = Stored::new(id, org, now, config::Stream { slug });
+        let mut stream = Stored::new(id, org, now, value);
         stream.save(&*self.store, now).await.map_err(taken)?;
         Ok(stream)
     }
@@ -72,20 +83,28 @@ impl Engine {
         })
     }
 
-    /// Renames a stream.
-    pub async fn rename_stream(
+    /// Changes a stream's settings.
+    pub async fn update_stream(
         &self,
         org: OrgId,
         name: &str,
-        slug: String,
+        patch: StreamPatch,
     ) -> Result<Stored<config::Stream>, Error> {
-        check(&slug)?;
         let mut stream = self.stream(org, name).await?;
-        stream.value.slug = slug;
+        let StreamPatch {
+            slug,
+            tombstone_retention_days,
+        } = patch;
+        let value = &mut stream.value;
+        value.slug = slug.unwrap_or_else(|| value.slug.clone());
+        value.tombstone_retention_days =
+            tombstone_retention_days.unwrap_or(value.tombstone_retention_days);
+        check(value)?;
         stream
             .save(&*self.store, self.clock.now())
             .await
             .map_err(taken)?;
+        self.retention.changed();
         Ok(stream)
     }
 
@@ -131,9 +150,17 @@ impl Engine {
     }
 }
 
-fn check(slug: &str) -> Result<(), Error> {
+fn check(stream: &config::Stream) -> Result<(), Error> {
+    let config::Stream {
+        slug,
+        tombstone_retention_days,
+    } = stream;
     let mut problems = Problems::default();
     check_slug("slug", slug, &mut problems);
+    if tombstone_retention_days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
+        let reason = "must be between 1 and 36500, or null (unlimited)";
+        problems.add("tombstone_retention_days", reason);
+    }
     problems.check()
 }
 

@@ -324,6 +324,7 @@ impl Engine {
         self.sync
             .supervisor
             .check(SyncId(sync.id), collection)
+            .await
             .map_err(not_syncing)
     }
 

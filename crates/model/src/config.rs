@@ -29,6 +29,9 @@ pub struct Org {
 pub struct Stream {
     /// Its address besides its id; unique in the organisation.
     pub slug: String,
+    /// Days after which a tombstone that every consumer has passed leaves the stream; `None`: never.
+    #[serde(default)]
+    pub tombstone_retention_days: Option<u32>,
 }
 
 /// A credential for an account at a provider.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::SyncId;
 use crate::config::SyncFacts;
 
 /// Conditions on an entry; all must hold. `None` is no condition.
@@ -45,7 +46,16 @@ impl Filter {
         };
         within(&self.provider, Some(sync.provider))
             && within(&self.external_id, sync.external_id)
-            && (self.sync_id.is_none() || within(&self.sync_id, Some(&sync.id.to_string())))
+            && self.takes_sync_id(sync.id)
+    }
+
+    /// Asked of every lane of a stream: makes no text on the heap.
+    fn takes_sync_id(&self, id: SyncId) -> bool {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        self.sync_id.as_ref().is_none_or(|ids| {
+            let id: &str = id.0.hyphenated().encode_lower(&mut buffer);
+            ids.contains(id)
+        })
     }
 
     /// Whether entries of this collection can match.

@@ -32,7 +32,7 @@ pub enum Origin {
     /// An event of the provider's feed, or a webhook.
     Event,
     /// A read by id made to settle a doubt ([`Verdict::Doubt`]) about the version at this index. It
-    /// decides, unless the record has changed again since the doubt arose.
+    /// decides, unless the record has changed again since the doubt arose or has been seen later.
     Recheck(u64),
 }
 
@@ -55,6 +55,8 @@ pub enum Content {
 pub struct Observation {
     /// The record's id at the provider.
     pub upstream_id: String,
+    /// The upstream id of its parent, for a collection that is listed under one.
+    pub parent_id: Option<String>,
     /// What was seen.
     pub content: Content,
     /// When, or as which revision.
@@ -114,13 +116,12 @@ pub fn decide(known: Option<&Known>, seen: &Observation) -> Verdict {
         let raise = order == Order::Newer && seen.origin == Origin::Event;
         return Verdict::Unchanged { raise };
     }
-    match seen.origin {
-        Origin::Recheck(idx) if idx == known.idx => Verdict::Append,
-        Origin::Recheck(_) | Origin::Read | Origin::Event => match order {
-            Order::Newer => Verdict::Append,
-            Order::Older => Verdict::Stale,
-            Order::Unclear => Verdict::Doubt,
-        },
+    match (order, seen.origin) {
+        (Order::Newer, _) => Verdict::Append,
+        // Also a recheck that waited: an event with the known content may have raised the version.
+        (Order::Older, _) => Verdict::Stale,
+        (Order::Unclear, Origin::Recheck(idx)) if idx == known.idx => Verdict::Append,
+        (Order::Unclear, _) => Verdict::Doubt,
     }
 }
 
@@ -163,6 +164,7 @@ mod tests {
         let upstream_id = "cus_1".to_owned();
         Observation {
             upstream_id,
+            parent_id: None,
             content,
             version,
             origin,
@@ -232,6 +234,17 @@ mod tests {
         };
         assert_eq!(verdict(7), Verdict::Append);
         assert_eq!(verdict(6), Verdict::Doubt);
+    }
+
+    #[test]
+    fn a_recheck_older_than_what_is_known_by_now_is_stale() {
+        let raised = known(1, false, at(110));
+        let recheck = |second| {
+            let origin = Origin::Recheck(7);
+            decide(Some(&raised), &seen(present(2), at(second), origin))
+        };
+        assert_eq!(recheck(102), Verdict::Stale);
+        assert_eq!(recheck(109), Verdict::Append);
     }
 
     #[test]

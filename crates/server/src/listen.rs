@@ -122,6 +122,10 @@ impl Patient {
             .waits
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         waits.as_mut().poll(context).map(|()| {
+            tracing::warn!(
+                seconds = patience.as_secs(),
+                "a caller took nothing of its answer and was cut off"
+            );
             let reason = "the caller does not read its answer";
             Err(io::Error::new(io::ErrorKind::TimedOut, reason))
         })

@@ -24,7 +24,7 @@ pub use object::{Kind, Object, Write};
 pub use open::open;
 pub use stream::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
-    Message, Next, Outcome, Page, Range, Row, Selection, StreamStats,
+    Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,
 };
 
 /// What a store answers.
@@ -86,8 +86,23 @@ pub trait Store: Send + Sync + 'static {
     /// The current entry of a record of this stream, tombstones included.
     async fn record(&self, stream: StreamId, record: RecordId) -> Result<Option<Row>>;
 
-    /// The lanes of a stream: every (sync, collection) that was ever appended to. A snapshot: lanes
-    /// made later have only entries beyond the [`Store::last_idx`] read before it.
+    /// The upstream ids of the records of a collection that were last seen below this parent, without
+    /// those that are deleted.
+    async fn children(
+        &self,
+        stream: StreamId,
+        sync: SyncId,
+        collection: &str,
+        parent: &str,
+    ) -> Result<Vec<String>>;
+
+    /// Where these records of this stream are, in the order asked for; `None` for those that are not
+    /// in its log. Reads no data.
+    async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>>;
+
+    /// The lanes of a stream by number: every (sync, collection) that was ever appended to. A
+    /// snapshot: lanes made later have only entries beyond the [`Store::last_idx`] read before it. As
+    /// long as there are no others, it is the same allocation.
     async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>>;
 
     /// The index of the newest durable entry; 0 for an empty log.
@@ -101,6 +116,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// Counts of a stream, and of each of its lanes.
     async fn stats(&self, stream: StreamId) -> Result<StreamStats>;
+
+    /// Takes out of the log, without a trace, what nobody needs any more; one bounded step. An entry
+    /// goes only when every consumer of the stream that wants its lane is at or beyond it.
+    ///
+    /// * Tombstones that are old enough, unless a consumer has them outstanding, held, or among its
+    ///   dead letters. A record that comes back afterwards is new.
+    /// * Purge entries. They are for readers that keep copies of the records elsewhere: those must
+    ///   keep a position in the store that counts here like a consumer's. Readers without one miss
+    ///   the purges of the time before they began, and begin with a copy of the log as it is.
+    async fn sweep(&self, stream: StreamId, sweep: Sweep) -> Result<Swept>;
 
     /// Removes a stream's log, its lanes, its consumers' states and its dead letters.
     async fn drop_log(&self, stream: StreamId) -> Result<()>;
@@ -140,18 +165,21 @@ pub trait Store: Send + Sync + 'static {
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
 
     /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
-    /// leased durably when this answers.
+    /// leased durably when this answers. What is due again and does not match any more is done: it is
+    /// not handed out but dropped, durably.
     async fn next(&self, consumer: ConsumerId, next: Next<'_>) -> Result<Vec<Message>>;
 
     /// Changes a consumer's state by one pure step; others wait. The step's changes are durable when
-    /// this answers.
+    /// this answers. What a step was computed on may turn out to be lost: then it runs again, on the
+    /// state that is durable, and what it told the caller the first time is void.
     async fn update(
         &self,
         consumer: ConsumerId,
         step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()>;
 
-    /// Runs `step` on the current state without changing it.
+    /// Runs `step` on the current state without changing it. It may run again, like that of
+    /// [`Store::update`].
     async fn inspect(
         &self,
         consumer: ConsumerId,
@@ -180,6 +208,9 @@ pub trait Store: Send + Sync + 'static {
         after: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>>;
+
+    /// When the oldest of the dead letters died; `None` while there is none.
+    async fn oldest_death(&self, consumer: ConsumerId) -> Result<Option<Timestamp>>;
 
     /// Removes dead letters: these, or all. Answers how many there were.
     async fn drop_dead_letters(

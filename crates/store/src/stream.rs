@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headrace_model::delivery::{Leased, Policy};
 use headrace_model::record::Observation;
-use headrace_model::{LaneNo, OrgId, RecordId, SyncId, Timestamp};
+use headrace_model::{ConsumerId, LaneNo, OrgId, RecordId, SyncId, Timestamp};
 
 /// What one sync brings to a stream at once: a page, the events of a poll.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Batch {
     pub cursors: Vec<CursorWrite>,
 }
 
-/// A cursor of one collection of the batch's sync. The body is the caller's.
+/// A cursor of one collection of the batch's sync. The body is the caller's; an empty one removes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CursorWrite {
     /// The collection, or another name the caller keeps a cursor under.
@@ -84,7 +84,7 @@ pub struct Lane {
 /// Which entries of a log are meant: a filter, resolved.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// Only these lanes; `None` for all, those made later included.
+    /// Only these lanes, in ascending order; `None` for all, those made later included.
     pub lanes: Option<Arc<[LaneNo]>>,
     /// Only tombstones, or only what is not deleted.
     pub deleted: Option<bool>,
@@ -95,7 +95,7 @@ impl Selection {
     pub fn takes(&self, lane: LaneNo, deleted: bool) -> bool {
         self.lanes
             .as_ref()
-            .is_none_or(|lanes| lanes.contains(&lane))
+            .is_none_or(|lanes| lanes.binary_search(&lane).is_ok())
             && self.deleted.is_none_or(|wanted| wanted == deleted)
     }
 }
@@ -147,6 +147,17 @@ pub struct Row {
     pub data: Bytes,
 }
 
+/// Where a record is in the log, and what a selection looks at of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its index.
+    pub idx: u64,
+    /// Its lane.
+    pub lane: LaneNo,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+}
+
 /// Counts of a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StreamStats {
@@ -171,6 +182,32 @@ pub struct LaneStats {
     pub records: u64,
     /// Entries that are not deleted.
     pub live: u64,
+}
+
+/// One step of taking out of a log what nobody needs any more.
+pub struct Sweep {
+    /// Tombstones that were committed before this time may go; `None` keeps them all.
+    pub tombstones_before: Option<Timestamp>,
+    /// Entries after this index: the last step's [`Swept::next`], 0 to begin.
+    pub after: u64,
+    /// Entries up to this index: [`crate::Store::last_idx`] from before `wants` was made.
+    pub upto: u64,
+    /// At most so many tombstones, and so many purge entries, are looked at.
+    pub limit: usize,
+    /// Whether a consumer may be given entries of a lane once it gets there. One that is never given
+    /// any may stand before them for ever.
+    pub wants: Arc<dyn Fn(ConsumerId, LaneNo) -> bool + Send + Sync>,
+}
+
+/// What one step took out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Swept {
+    /// Tombstones.
+    pub tombstones: usize,
+    /// Purge entries.
+    pub purges: usize,
+    /// Where to go on, if there may be more.
+    pub next: Option<u64>,
 }
 
 /// What a `next` asks for.

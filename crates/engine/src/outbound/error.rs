@@ -71,6 +71,11 @@ impl CallError {
         }
     }
 
+    /// Whether the provider asks not to repeat the request at once.
+    pub(super) fn leaves_alone(&self) -> bool {
+        matches!(self, Self::Upstream { error, .. } if error.leave_alone)
+    }
+
     /// The pause that the provider asked for.
     pub(super) fn throttled(&self) -> Option<Option<Duration>> {
         match self.failure() {

@@ -15,7 +15,12 @@ use super::{Account, Call, CallError, Outbound, OutboundSettings, Response};
 use crate::clock::random;
 
 const USER_AGENT: &str = concat!("Headrace/", env!("CARGO_PKG_VERSION"));
+/// Whatever the provider says: to ask once an hour costs nothing, and a slip of its must not stop all.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 const MAX_REDIRECTS: usize = 3;
+const MAX_ERROR_BODY: usize = 256 << 10;
+/// A provider's clock that is further ahead is not believed.
+const MAX_AHEAD: Duration = Duration::from_secs(3_600);
 
 pub(super) fn client(settings: &OutboundSettings) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
@@ -66,6 +71,7 @@ impl Outbound {
                 // A provider that does not say how long means: not at once.
                 Some(after) => {
                     let pause = after.unwrap_or(wait.max(self.settings.backoff.base));
+                    let pause = pause.min(LONGEST_PAUSE);
                     permit.end(Ended::Throttled { pause });
                 }
                 None => permit.end(Ended::Normal),
@@ -76,7 +82,9 @@ impl Outbound {
             };
             attempt += 1;
             match error.class() {
-                Class::Retry { after } if attempt < attempts && self.is_short(after) => {
+                Class::Retry { after }
+                    if attempt < attempts && self.is_short(after) && !error.leaves_alone() =>
+                {
                     // A throttle is waited for with the whole budget, before the next permit.
                     if pause.is_none() {
                         tokio::time::sleep(after.unwrap_or(wait)).await;
@@ -111,8 +119,13 @@ impl Outbound {
             response.status().as_u16(),
             std::mem::take(response.headers_mut()),
         );
+        let is_success = (200..300).contains(&status);
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(network)? {
+            if !is_success && body.len() + chunk.len() > MAX_ERROR_BODY {
+                // No error needs so many words; what it cannot be told by is its status.
+                break;
+            }
             if body.len() + chunk.len() > self.settings.max_body {
                 return Err(CallError::TooLarge {
                     title: account.definition().title.clone(),
@@ -123,7 +136,7 @@ impl Outbound {
         }
         let seen_at = self.provider_time(account, sent).unwrap_or(begun_at);
         let body = body.freeze();
-        if !(200..300).contains(&status) || account.definition().is_failure(status, &body) {
+        if !is_success || account.definition().is_failure(status, &body) {
             return Err(upstream(account, status, &headers, &body));
         }
         Ok(Response {
@@ -137,7 +150,10 @@ impl Outbound {
     fn learn_time(&self, account: &Account, headers: &HeaderMap, sent: Timestamp) {
         let received = self.monotonic.now();
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(date) = date.and_then(http_date) {
+        // One answer that is dated in the far future must not move what is followed there: all that
+        // happens until then would be passed over.
+        let latest = self.clock.now() + MAX_AHEAD;
+        if let Some(date) = date.and_then(http_date).filter(|date| *date <= latest) {
             let host = account.base().authority().to_owned();
             self.clocks()
                 .entry(host)

@@ -25,6 +25,8 @@ pub(super) struct Live {
     pub(super) trouble: Option<Trouble>,
     /// Why looking for its changes does not get on.
     pub(super) feed_trouble: Option<Trouble>,
+    /// Up to when changes are followed, while there are more to catch up with.
+    pub(super) followed_to: Option<Timestamp>,
     /// When changes were last looked for with success.
     pub(super) checked_at: Option<Timestamp>,
     /// How long the newest change took, in milliseconds.
@@ -33,6 +35,10 @@ pub(super) struct Live {
     pub(super) repaired: usize,
     /// Events that name no record.
     pub(super) unusable: usize,
+    /// Ids that were asked for and that the provider refused to read.
+    pub(super) refused: Vec<String>,
+    /// When the reading under way was taken up, and how many records it had read by then.
+    pub(super) reading_since: Option<(Timestamp, u64)>,
     /// The provider has no such collection.
     pub(super) unknown: bool,
 }

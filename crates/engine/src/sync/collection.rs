@@ -11,7 +11,7 @@ use super::context::Watched;
 use super::failure::{Failure, Next};
 use super::feed::FeedRequest;
 use super::pace::Pace;
-use super::run::Progress;
+use super::run::{Progress, narrower};
 use super::state::{Aim, CollectionState, Gap, Run};
 use super::{Reread, SyncError};
 
@@ -39,12 +39,15 @@ pub(super) struct Reconciler {
     pub(super) feed: Option<mpsc::Sender<FeedRequest>>,
     pub(super) pace: Pace,
     pub(super) check_now: bool,
+    /// Whether the feed is known to have noted its position.
+    pub(super) is_covered: bool,
 }
 
 impl Reconciler {
     /// Reconciles until the sync stops.
     pub(super) async fn run(mut self) {
         self.watched.publish(&self.state);
+        let mut refused = Duration::ZERO;
         loop {
             let before = self.state.clone();
             let pause = match self.step().await {
@@ -53,19 +56,18 @@ impl Reconciler {
                     self.pace.succeeded();
                     pause
                 }
-                Err(failure) => match failure.next() {
-                    Next::Stop | Next::Yield => break,
-                    next => {
-                        if self.state != before {
-                            // It got on before it failed.
-                            self.pace.succeeded();
-                        }
-                        let words = failure.words(&self.watched.collection().title);
-                        self.tell(Some(Trouble::new(words, next)));
-                        self.pace.after_failure(next)
+                Err(failure) => {
+                    if self.state != before {
+                        // It got on before it failed.
+                        self.pace.succeeded();
                     }
-                },
+                    match self.failed(&failure) {
+                        Some(pause) => pause,
+                        None => break,
+                    }
+                }
             };
+            let pause = pause.max(std::mem::take(&mut refused));
             let ask = tokio::select! {
                 biased;
                 () = self.watched.context.stop.cancelled() => break,
@@ -73,8 +75,12 @@ impl Reconciler {
                 () = tokio::time::sleep(pause) => continue,
             };
             let Some(ask) = ask else { break };
-            if self.answer(ask).await.is_err() {
-                break;
+            if let Err(failure) = self.answer(ask).await {
+                match self.failed(&failure) {
+                    // Who asked was told, or asks again.
+                    Some(pause) => refused = pause,
+                    None => break,
+                }
             }
         }
         if let Err(failure) = self.watched.confirm(&self.state).await {
@@ -83,8 +89,21 @@ impl Reconciler {
         }
     }
 
+    /// Tells a failure. Answers how long to wait; `None` to end.
+    fn failed(&mut self, failure: &Failure) -> Option<Duration> {
+        let next = failure.next();
+        if matches!(next, Next::Stop | Next::Yield) {
+            return None;
+        }
+        let words = failure.words(&self.watched.collection().title);
+        self.tell(Some(Trouble::new(words, next)));
+        Some(self.pace.after_failure(next))
+    }
+
     /// Does what is due. Answers how long nothing will be, if nothing comes up.
     async fn step(&mut self) -> Result<Duration, Failure> {
+        self.cover().await?;
+        self.admit().await?;
         if !self.state.wanted.is_empty() {
             self.read_wanted().await?;
             return Ok(Duration::ZERO);
@@ -92,20 +111,24 @@ impl Reconciler {
         if self.state.run.is_none()
             && let Some(aim) = self.due()
         {
-            self.cover().await?;
-            let run = Some(Run::new(&self.watched, aim));
+            let run = Some(self.watched.begin(aim).await?);
             self.save(|state| state.run = run).await?;
         }
-        if self.state.run.is_none() {
+        let Some(run) = &self.state.run else {
             return Ok(self.until_due());
-        }
+        };
+        let taken_up = Some((self.watched.context.now(), run.records));
+        let board = &self.watched.context.board;
+        board.set(&self.watched.id, |live| live.reading_since = taken_up);
         let asks = &self.asks;
         let progress = self
             .watched
             .read_on(&mut self.state, || !asks.is_empty())
             .await?;
-        if progress == Progress::Complete && self.feed.is_none() {
+        if progress == Progress::Complete {
             self.check_now = false;
+        }
+        if progress == Progress::Complete && self.feed.is_none() {
             let now = self.watched.context.now();
             self.watched
                 .context
@@ -124,23 +147,29 @@ impl Reconciler {
         if state.version != self.watched.context.definition().version {
             return Some(Aim::Version);
         }
+        let admitted = self.watched.context.sync.max_age_days;
+        if narrower(admitted, state.max_age_days) != admitted {
+            return Some(Aim::Older);
+        }
         let relist = self.watched.collection().relist?;
-        if !self.check_now && self.watched.context.now() < self.relist_at()? {
+        let now = self.watched.context.now();
+        if !self.check_now && self.relist_at().is_some_and(|at| now < at) {
             return None;
         }
+        // Back from where the last listing began: it may have been long ago.
         let now = self.watched.context.provider_now();
-        Some(Aim::Relist(relist.window.map(|window| now - window)))
+        let covered = state.covered_at.map_or(now, |covered| covered.min(now));
+        Some(Aim::Relist(relist.window.map(|window| covered - window)))
     }
 
     /// When the collection is to be listed again.
     fn relist_at(&self) -> Option<Timestamp> {
         let relist = self.watched.collection().relist?;
-        let last = self.state.last.as_ref().map(|last| last.completed_at);
         let every = match self.watched.context.sync.sync_frequency {
             Frequency::Continuous => relist.every,
             Frequency::Every(seconds) => relist.every.max(Duration::from_secs(seconds)),
         };
-        Some(self.state.relisted_at.max(last)? + every)
+        Some(self.state.relisted_at? + every)
     }
 
     fn until_due(&self) -> Duration {
@@ -150,16 +179,37 @@ impl Reconciler {
         due.unwrap_or(IDLE).clamp(Duration::from_millis(10), IDLE)
     }
 
-    /// Has the feed note its position before anything is read, so that no change falls between.
-    async fn cover(&self) -> Result<(), Failure> {
-        let Some(feed) = &self.feed else {
+    /// Has the feed note its position before anything is read, so that no change falls between. What
+    /// was read before there was a position is read again.
+    async fn cover(&mut self) -> Result<(), Failure> {
+        let Some(feed) = self.feed.as_ref().filter(|_| !self.is_covered) else {
             return Ok(());
         };
         let (reply, covered) = oneshot::channel();
         let collection = self.watched.id.to_string();
         let request = FeedRequest::Cover { collection, reply };
         feed.send(request).await.map_err(|_| Failure::Stopped)?;
-        covered.await.map_err(|_| Failure::Stopped)?
+        let was_noted_before = covered.await.map_err(|_| Failure::Stopped)??;
+        let has_read = self.state.run.is_some() || self.state.first_completed_at.is_some();
+        if has_read && !was_noted_before {
+            let run = self.run_anew(Aim::All).await?;
+            self.save(|state| state.run = Some(run)).await?;
+        }
+        self.is_covered = true;
+        Ok(())
+    }
+
+    /// Remembers that less is admitted than was read: what was dropped since has to be read should it
+    /// be admitted again.
+    async fn admit(&mut self) -> Result<(), Failure> {
+        let admitted = narrower(
+            self.watched.context.sync.max_age_days,
+            self.state.max_age_days,
+        );
+        if self.state.first_completed_at.is_none() || admitted == self.state.max_age_days {
+            return Ok(());
+        }
+        self.save(|state| state.max_age_days = admitted).await
     }
 
     async fn read_wanted(&mut self) -> Result<(), Failure> {
@@ -180,7 +230,7 @@ impl Reconciler {
         match ask {
             Ask::Check => self.check_now = true,
             Ask::Gap(gap, reply) => {
-                let run = self.run_anew(Aim::Gap);
+                let run = self.run_anew(Aim::Gap).await?;
                 self.save(|state| {
                     let from = state.gap.map_or(gap.from, |known| known.from.min(gap.from));
                     state.gap = Some(Gap { from, to: gap.to });
@@ -207,20 +257,19 @@ impl Reconciler {
     async fn reread(&mut self, reread: Reread) -> Result<(), Failure> {
         match reread {
             Reread::UpstreamIds(ids) => self.save(|state| state.wanted.extend(ids)).await,
-            Reread::All => {
-                let run = self.run_anew(Aim::All);
-                self.save(|state| {
-                    state.run = Some(run);
-                    state.gap = None;
-                })
-                .await
+            Reread::All { confirm_deletes } => {
+                let mut run = self.run_anew(Aim::All).await?;
+                if let Some(sweep) = &mut run.sweep {
+                    sweep.confirmed = confirm_deletes;
+                }
+                self.save(|state| state.run = Some(run)).await
             }
             Reread::Since(from) if self.state.run.is_some() => {
                 self.save(|state| state.queued = Some(earliest(state.queued.take(), from)))
                     .await
             }
             Reread::Since(from) => {
-                let run = Run::new(&self.watched, Aim::Since(from));
+                let run = self.watched.begin(Aim::Since(from)).await?;
                 self.save(|state| state.run = Some(run)).await
             }
         }
@@ -228,9 +277,10 @@ impl Reconciler {
 
     /// A reading of everything from the beginning. While nothing was ever read to the end, it is
     /// still the first one.
-    fn run_anew(&self, aim: Aim) -> Run {
+    async fn run_anew(&self, aim: Aim) -> Result<Run, Failure> {
         let is_first = self.state.first_completed_at.is_none();
-        Run::new(&self.watched, if is_first { Aim::Initial } else { aim })
+        let aim = if is_first { Aim::Initial } else { aim };
+        self.watched.begin(aim).await
     }
 
     async fn save(&mut self, change: impl FnOnce(&mut CollectionState)) -> Result<(), Failure> {

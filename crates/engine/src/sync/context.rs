@@ -12,9 +12,13 @@ use headrace_store::{Batch, CursorWrite, Fence, Outcome, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
+use super::credential::InUse;
 use super::failure::Failure;
 use super::supervisor::Parts;
 use crate::outbound::{Account, Call, Response};
+
+/// A record whose parts change while they are read is begun anew so many times.
+const READS: usize = 4;
 
 /// A running sync.
 pub(super) struct Context {
@@ -22,12 +26,15 @@ pub(super) struct Context {
     pub(super) id: SyncId,
     pub(super) sync: Sync,
     pub(super) account: Account,
+    pub(super) credential: InUse,
     pub(super) fence: Fence,
     pub(super) board: Arc<Board>,
     /// Cancelled when the reconcilers are to end.
     pub(super) stop: CancellationToken,
     /// Cancelled when the store says that another node has the lease.
     pub(super) fenced: CancellationToken,
+    /// Cancelled when a reconciler has panicked: nothing would tell that it no longer works.
+    pub(super) broken: CancellationToken,
 }
 
 impl Context {
@@ -65,7 +72,10 @@ impl Context {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Failure::Stopped),
-            answer = self.parts.outbound.send(call) => Ok(answer?),
+            answer = self.parts.outbound.send(call) => {
+                self.learn_of_credential(&answer).await;
+                Ok(answer?)
+            }
         }
     }
 
@@ -168,16 +178,28 @@ impl Watched {
         id: &str,
         priority: Priority,
     ) -> Result<Option<Found>, Failure> {
-        let Ok(request) = self.collection().get(id) else {
+        if !self.collection().reads_by_id() {
             return Ok(None);
-        };
+        }
+        for _ in 0..READS {
+            match self.read_once(id, priority).await {
+                // What was missing of it has changed meanwhile.
+                Err(failure) if failure.is_of_a_part() => {}
+                read => return read.map(Some),
+            }
+        }
+        Err(Failure::Unsettled { count: 1 })
+    }
+
+    async fn read_once(&self, id: &str, priority: Priority) -> Result<Found, Failure> {
+        let request = self.collection().get(id)?;
         // An answer that the record is gone is not dated: it counts from before it was asked for.
         let before = self.context.provider_now();
         let response = match self.context.ask(&request, priority).await {
             Ok(response) => response,
             Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
                 let (row, seen_at) = (None, before);
-                return Ok(Some(Found { row, seen_at }));
+                return Ok(Found { row, seen_at });
             }
             Err(failure) => return Err(failure),
         };
@@ -191,7 +213,7 @@ impl Watched {
             }
         };
         let seen_at = response.seen_at;
-        Ok(Some(Found { row, seen_at }))
+        Ok(Found { row, seen_at })
     }
 
     /// Completes the lists in a record that the provider cut short.
@@ -203,13 +225,14 @@ impl Watched {
             let mut next = Some(cut);
             while let Some(cut) = next.take() {
                 let request = collection.part(&cut)?;
-                let response = self.context.ask(&request, priority).await?;
+                let response = self.context.ask(&request, priority).await;
+                let response = response.map_err(Failure::of_a_part)?;
                 let part = collection.parse_part(&cut, &response.body)?;
                 self.note_repaired(part.repaired);
                 missing.extend(part.elements);
                 next = part.next;
             }
-            collection.complete(row, &path, &missing);
+            collection.complete(row, &path, &missing)?;
         }
         Ok(())
     }

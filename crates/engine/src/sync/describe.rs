@@ -1,13 +1,15 @@
 //! From what is stored and what runs to what users are shown.
 
+use std::time::Duration;
+
 use headrace_model::Timestamp;
 use headrace_model::config::Sync;
 use headrace_model::health::{Health, HealthStatus};
 
 use super::board::{Live, Trouble};
-use super::run;
-use super::state::{Aim, CollectionState, Run};
+use super::state::{Aim, CollectionState, Doubtful, Run};
 use super::{Activity, BackfillStatus, CollectionStatus, SyncStatus};
+use super::{extent, run};
 
 /// The status of a sync; `lives` holds what is known of each collection.
 pub(super) fn describe(
@@ -27,7 +29,7 @@ pub(super) fn describe(
         .and_then(|all| all.into_iter().max());
     let described: Vec<(CollectionStatus, HealthStatus)> = known
         .into_iter()
-        .map(|(id, live)| collection(id, live, sync, runs))
+        .map(|(id, live)| collection(id, live, sync, runs, now))
         .collect();
     SyncStatus {
         health: health(&described, now),
@@ -39,7 +41,13 @@ pub(super) fn describe(
     }
 }
 
-fn collection(id: &str, live: Live, sync: &Sync, runs: bool) -> (CollectionStatus, HealthStatus) {
+fn collection(
+    id: &str,
+    live: Live,
+    sync: &Sync,
+    runs: bool,
+    now: Timestamp,
+) -> (CollectionStatus, HealthStatus) {
     let trouble = worst(&live);
     let is_paused = sync.paused.contains(id);
     let status = if !sync.enabled {
@@ -63,7 +71,7 @@ fn collection(id: &str, live: Live, sync: &Sync, runs: bool) -> (CollectionStatu
     let described = CollectionStatus {
         id: id.to_owned(),
         status,
-        backfill: backfill(&live.state),
+        backfill: backfill(&live, now),
         last_checked_at: live.checked_at,
         lag_ms: live.lag_ms,
         error: trouble.map(|trouble| trouble.words),
@@ -111,26 +119,46 @@ fn reading(state: &CollectionState) -> Option<&Run> {
         .filter(|run| !matches!(run.aim, Aim::Relist(_)))
 }
 
-fn backfill(state: &CollectionState) -> BackfillStatus {
-    if let Some(reading) = reading(state) {
+fn backfill(live: &Live, now: Timestamp) -> BackfillStatus {
+    if let Some(reading) = reading(&live.state) {
+        let estimated_total = extent::total(reading);
         return BackfillStatus {
             started_at: Some(reading.started_at),
             completed_at: None,
             records: reading.records,
-            estimated_total: None,
+            estimated_total,
+            estimated_completion_at: estimated_total
+                .and_then(|total| completion(reading, live.reading_since?, total, now)),
             cursor: reading.at.as_ref().map(run::words),
         };
     }
-    match &state.last {
+    match &live.state.last {
         None => BackfillStatus::default(),
         Some(last) => BackfillStatus {
             started_at: Some(last.started_at),
             completed_at: Some(last.completed_at),
             records: last.records,
             estimated_total: None,
+            estimated_completion_at: None,
             cursor: None,
         },
     }
+}
+
+/// When a reading will be complete, if it goes on as fast as since it was taken up.
+fn completion(
+    reading: &Run,
+    (since, before): (Timestamp, u64),
+    total: u64,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let read = reading
+        .records
+        .checked_sub(before)
+        .filter(|read| *read > 0)?;
+    let per_record = now.since(since).as_secs_f64() / read as f64;
+    let left = per_record * total.saturating_sub(reading.records) as f64;
+    Some(now + Duration::try_from_secs_f64(left).ok()?)
 }
 
 /// What somebody should look at.
@@ -138,8 +166,24 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(gap) = live.state.gap {
         warnings.push(format!(
-            "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. Everything is read again; records that were deleted in that time may still be shown. Start a backfill of the collection to end this warning.",
-            gap.from, gap.to
+            "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. {}",
+            gap.from,
+            gap.to,
+            if live.state.run.is_some() {
+                "Everything is read again, and what was deleted is looked for; this warning ends with it."
+            } else {
+                "Everything was read again; what the provider shows no more cannot be had. Start a backfill of the collection to end this warning."
+            }
+        ));
+    }
+    if let Some(to) = live.followed_to {
+        warnings.push(format!(
+            "{id} is catching up: its changes are followed up to {to} so far."
+        ));
+    }
+    if let Some(Doubtful { gone, held }) = live.state.doubtful {
+        warnings.push(format!(
+            "At least {gone} of the {held} records of {id} are gone at the provider, which is more than usual. None was deleted: see whether the credential is of the right account and may read everything. If it is true, start a backfill of the collection with \"confirm_deletes\": true."
         ));
     }
     if live.repaired > 0 {
@@ -154,6 +198,12 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
             live.unusable
         ));
     }
+    if let Some(first) = live.refused.first() {
+        warnings.push(format!(
+            "{} of the records of {id} that were asked for cannot be read by the provider's word, {first} for one: ask for others to end this warning.",
+            live.refused.len()
+        ));
+    }
     warnings
 }
 
@@ -163,13 +213,14 @@ fn remarks(live: &Live, id: &str, status: Activity) -> Vec<String> {
     if status == Activity::Paused {
         remarks.push(format!("{id} is paused."));
     }
-    if let Some(Run {
-        aim: Aim::Version, ..
-    }) = &live.state.run
-    {
-        remarks.push(format!(
+    match live.state.run.as_ref().map(|run| &run.aim) {
+        Some(Aim::Version) => remarks.push(format!(
             "{id} is read again in another version of the provider's API."
-        ));
+        )),
+        Some(Aim::Older) => remarks.push(format!(
+            "{id} is read again because max_age_days was raised."
+        )),
+        _ => {}
     }
     remarks
 }

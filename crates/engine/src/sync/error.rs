@@ -17,6 +17,9 @@ pub enum SyncError {
     /// The sync or the collection stands still.
     #[error("it stands still: enable the sync and resume the collection first")]
     NotRunning,
+    /// A mistake in the program ended the reading.
+    #[error("a part of it has panicked, which is a mistake in the program; it is started again")]
+    Broken,
     /// Syncing has ended.
     #[error("syncing has ended")]
     Stopped,

@@ -23,6 +23,9 @@ pub(super) enum Failure {
     /// The store did not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A part of a record, or what it was to be read after, is gone: the record has changed.
+    #[error("a part of it has changed: {0}")]
+    Part(#[source] CallError),
     /// Records change faster than they can be read again.
     #[error("{count} records kept changing while they were read")]
     Unsettled {
@@ -60,9 +63,43 @@ impl Failure {
             Self::Request(_) => Next::StandStill,
             Self::Store(StoreError::Fenced) => Next::Yield,
             Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
-            Self::Page(_) | Self::Store(_) | Self::Unsettled { .. } | Self::State(_) => {
-                Next::Retry(None)
+            Self::Part(_)
+            | Self::Page(_)
+            | Self::Store(_)
+            | Self::Unsettled { .. }
+            | Self::State(_) => Next::Retry(None),
+        }
+    }
+
+    /// The failure of a request for a part of a record.
+    pub(super) fn of_a_part(self) -> Self {
+        match self {
+            Self::Call(error)
+                if matches!(
+                    error.failure(),
+                    Some(Upstream::Gone | Upstream::UnknownCursor)
+                ) =>
+            {
+                Self::Part(error)
             }
+            failure => failure,
+        }
+    }
+
+    /// Whether a record has to be read anew because a part of it has changed.
+    pub(super) fn is_of_a_part(&self) -> bool {
+        matches!(self, Self::Part(_))
+    }
+
+    /// Whether it is one record that cannot be read: others may.
+    pub(super) fn is_of_this_record(&self) -> bool {
+        match self {
+            Self::Request(_) => true,
+            Self::Call(error) => matches!(
+                error.failure(),
+                Some(Upstream::Rejected | Upstream::UnknownCursor)
+            ),
+            _ => false,
         }
     }
 
@@ -74,7 +111,11 @@ impl Failure {
                 "A page of {what} cannot be understood: {error}. Nothing of it was used; it is asked for again."
             ),
             Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
-            Self::Request(_) | Self::Unsettled { .. } | Self::State(_) | Self::Stopped => {
+            Self::Part(_)
+            | Self::Request(_)
+            | Self::Unsettled { .. }
+            | Self::State(_)
+            | Self::Stopped => {
                 format!("Reading {what}: {self}.")
             }
         }

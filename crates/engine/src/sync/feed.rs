@@ -13,26 +13,29 @@ use headrace_model::provider::{Failure as Upstream, Feed};
 use headrace_model::quota::Priority;
 use headrace_store::CursorWrite;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::board::Trouble;
 use super::collection::Ask;
 use super::context::{Context, Watched};
 use super::failure::{Failure, Next};
+use super::look::Seen;
 use super::pace::Pace;
-use super::poll::Seen;
 use super::state::{FeedState, Gap, feed_document};
+
+/// The first slice of what there is to catch up with.
+const SLICE: Duration = Duration::from_secs(3_600);
 
 /// A position that moved by less than this is not worth a write of its own.
 const WORTH_WRITING: Duration = Duration::from_secs(60);
 
 /// What a feed's reconciler can be asked for.
 pub(super) enum FeedRequest {
-    /// Note the position for this collection, from now on.
+    /// Note the position for this collection, from now on. Answers whether there was one before.
     Cover {
         collection: String,
-        reply: oneshot::Sender<Result<(), Failure>>,
+        reply: oneshot::Sender<Result<bool, Failure>>,
     },
     /// Look for changes now.
     Check,
@@ -59,8 +62,10 @@ pub(super) struct Follower {
     pub(super) seen: Seen,
     /// Collections with a gap, until their re-read is noted.
     pub(super) gaps: BTreeSet<String>,
-    /// Each ends with the collection and its new position.
-    filling: JoinSet<Option<(String, Timestamp)>>,
+    /// Each ends with the collection and its new position; without one where that was not noted.
+    filling: JoinSet<(String, Option<Timestamp>)>,
+    /// How much is looked at in one go when there is much to catch up with.
+    pub(super) slice: Duration,
     written: FeedState,
 }
 
@@ -84,6 +89,7 @@ impl Follower {
             seen: Seen::default(),
             gaps: BTreeSet::new(),
             filling: JoinSet::new(),
+            slice: SLICE,
         }
     }
 
@@ -96,11 +102,7 @@ impl Follower {
                 biased;
                 () = self.context.stop.cancelled() => break,
                 Some(filled) = self.filling.join_next() => {
-                    if let Ok(Some((collection, position))) = filled {
-                        self.gaps.remove(&collection);
-                        self.state.positions.insert(collection, position);
-                    }
-                    pause = Duration::ZERO;
+                    pause = self.filled(filled);
                     continue;
                 }
                 request = self.requests.recv() => match request {
@@ -136,21 +138,22 @@ impl Follower {
 
     /// Notes the position for a collection. Where the feed itself is refused the provider's clock is
     /// enough: the collection can be read, and the refusal is told when the feed is looked at.
-    async fn cover(&mut self, collection: String) -> Result<(), Failure> {
+    async fn cover(&mut self, collection: String) -> Result<bool, Failure> {
         if self.state.positions.contains_key(&collection) {
-            return Ok(());
+            return Ok(true);
         }
         let Some(feed) = self.feed() else {
-            return Ok(());
+            return Ok(true);
         };
-        let request = feed.list(self.context.provider_now(), None);
+        let request = feed.list(self.context.provider_now(), None, None);
         let position = match self.context.ask(&request, Priority::Changes).await {
             Ok(response) => response.seen_at,
             Err(Failure::Call(error)) if is_refused(error.failure()) => self.context.provider_now(),
             Err(failure) => return Err(failure),
         };
         self.state.positions.insert(collection, position);
-        self.write_if(|_, _| true).await
+        self.write_if(|_, _| true).await?;
+        Ok(false)
     }
 
     /// Looks for changes once. Answers when to look again.
@@ -159,6 +162,9 @@ impl Follower {
         let is_news = found.events > 0;
         self.write_if(|written, now| is_news || now.since(written) >= WORTH_WRITING)
             .await?;
+        if found.is_behind {
+            return Ok(Duration::ZERO);
+        }
         let pause = self.pace.after_look(is_news);
         let blocked = self
             .members
@@ -179,10 +185,26 @@ impl Follower {
         tracing::warn!(sync = %self.context.id, %collection, from = %gap.from, to = %gap.to, "changes were lost; the collection is read again");
         self.gaps.insert(collection.clone());
         self.filling.spawn(async move {
-            asks.send(Ask::Gap(gap, reply)).await.ok()?;
-            noted.await.ok()?;
-            Some((collection, gap.to))
+            let asked = asks.send(Ask::Gap(gap, reply)).await.is_ok();
+            let is_noted = asked && noted.await.is_ok();
+            (collection, is_noted.then_some(gap.to))
         });
+    }
+
+    /// A gap's re-read is noted, or could not be: then the gap is found again.
+    fn filled(&mut self, filled: Result<(String, Option<Timestamp>), JoinError>) -> Duration {
+        match filled {
+            Ok((collection, Some(position))) => {
+                self.gaps.remove(&collection);
+                self.state.positions.insert(collection, position);
+                Duration::ZERO
+            }
+            Ok((collection, None)) => {
+                self.gaps.remove(&collection);
+                self.pace.after_failure(Next::Retry(None))
+            }
+            Err(_) => Duration::ZERO,
+        }
     }
 
     /// The whole feed cannot be read: all its collections are told.

@@ -8,6 +8,7 @@ use headrace_model::retry::Backoff;
 use super::failure::Next;
 use super::supervisor::SyncSettings;
 use crate::clock::random;
+use crate::outbound::LONGEST_PAUSE;
 
 /// The pauses of one reconciler.
 #[derive(Debug)]
@@ -58,7 +59,10 @@ impl Pace {
         let wait = backoff.wait(self.failures, u64::from_le_bytes(random()));
         self.failures = self.failures.saturating_add(1);
         match next {
-            Next::Retry(after) => after.unwrap_or(wait).max(backoff.base / 2),
+            Next::Retry(after) => {
+                let told = after.map(|after| after.min(LONGEST_PAUSE));
+                told.unwrap_or(wait).max(backoff.base / 2)
+            }
             Next::StandStill => jittered(self.settings.failed_pause),
             Next::Yield | Next::Stop => Duration::ZERO,
         }
@@ -108,6 +112,8 @@ mod tests {
         }
         let told = Duration::from_secs(600);
         assert_eq!(pace.after_failure(Next::Retry(Some(told))), told);
+        let absurd = Next::Retry(Some(Duration::MAX));
+        assert_eq!(pace.after_failure(absurd), LONGEST_PAUSE);
         assert!(is_about(pace.after_failure(Next::StandStill), 300));
     }
 }

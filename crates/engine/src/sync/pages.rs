@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Failure as Upstream, Listing, PageCursor, Request, Row};
+use headrace_model::provider::{Failure as Upstream, Listing, One, PageCursor, Request, Row};
 use headrace_model::quota::Priority;
 use headrace_model::record::Observation;
 use headrace_store::{Breakpoint, breakpoint};
@@ -21,6 +21,8 @@ pub(super) struct Fetched {
     pub(super) rows: Vec<(Row, Timestamp)>,
     /// Where the next step begins; `None` at the end.
     pub(super) next: Option<PageCursor>,
+    /// When the first record that was listed was created: the newest of the step.
+    pub(super) newest: Option<Timestamp>,
 }
 
 impl Watched {
@@ -31,15 +33,9 @@ impl Watched {
         at: Option<&PageCursor>,
         priority: Priority,
     ) -> Result<Fetched, Failure> {
-        let fetched = match &self.collection().parent {
+        let fetched = match self.parent() {
             None => self.fetch_page(from, at, priority).await?,
-            Some(parent) => {
-                let parent = self.context.definition().collection(&parent.collection);
-                match parent.and_then(|parent| Self::new(&self.context, &parent.id)) {
-                    Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
-                    None => self.fetch_page(from, at, priority).await?,
-                }
-            }
+            Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
         };
         breakpoint(Breakpoint::PageFetched);
         Ok(fetched)
@@ -52,17 +48,56 @@ impl Watched {
         priority: Priority,
     ) -> Result<Vec<Observation>, Failure> {
         let completing = rows.into_iter().map(|(mut row, seen_at)| async move {
-            self.complete(&mut row, priority).await?;
-            Ok(settle::read(row, seen_at))
+            match self.complete(&mut row, priority).await {
+                Ok(()) => Ok(Some(settle::read(row, seen_at))),
+                Err(failure) if failure.is_of_a_part() => {
+                    self.look_at(&row.upstream_id, priority).await
+                }
+                Err(failure) => Err(failure),
+            }
         });
-        stream::iter(completing)
+        let seen: Vec<Option<Observation>> = stream::iter(completing)
             .buffered(AT_ONCE)
             .try_collect()
-            .await
+            .await?;
+        Ok(seen.into_iter().flatten().collect())
     }
 
-    /// All children of a parent. No children where the parent is gone.
+    /// All children of a parent: those that its record holds, where it holds all of them. No children
+    /// where the parent is gone.
     pub(super) async fn children(
+        &self,
+        parent_id: &str,
+        priority: Priority,
+    ) -> Result<Vec<(Row, Timestamp)>, Failure> {
+        if self.collection().is_embedded()
+            && let Some(parent) = self.parent()
+        {
+            let request = parent.collection().get(parent_id)?;
+            let response = match self.context.ask(&request, priority).await {
+                Ok(response) => response,
+                Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
+                    return Ok(Vec::new());
+                }
+                Err(failure) => return Err(failure),
+            };
+            if let (One::Present(row), _) = parent.collection().parse_one(&response.body)?
+                && let Some(children) = self.collection().embedded(&row)
+            {
+                return Ok(below(parent_id, children?, response.seen_at).collect());
+            }
+        }
+        self.list_children(parent_id, priority).await
+    }
+
+    /// The collection that this one is listed under.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let parent = self.collection().parent.as_ref()?;
+        let parent = self.context.definition().collection(&parent.collection)?;
+        Self::new(&self.context, &parent.id)
+    }
+
+    async fn list_children(
         &self,
         parent: &str,
         priority: Priority,
@@ -88,7 +123,7 @@ impl Watched {
                 }
                 Err(failure) => return Err(failure),
             };
-            rows.extend(page.records.into_iter().map(|row| (row, response.seen_at)));
+            rows.extend(below(parent, page.records, response.seen_at));
             match page.next {
                 Some(next) => cursor = Some(next),
                 None => return Ok(rows),
@@ -109,11 +144,13 @@ impl Watched {
                 created_from: from,
                 cursor: at.as_ref(),
                 page_size: self.context.parts.settings.page_size,
+                ..Listing::default()
             };
             let request = self.collection().list(&listing)?;
             match self.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
                 Asked::Page((page, response)) => {
+                    let newest = page.records.first().and_then(|row| row.created_at);
                     let wanted = |row: &Row| {
                         row.created_at
                             .zip(from)
@@ -123,6 +160,7 @@ impl Watched {
                     return Ok(Fetched {
                         rows: rows.map(|row| (row, response.seen_at)).collect(),
                         next: page.next,
+                        newest,
                     });
                 }
             }
@@ -137,39 +175,44 @@ impl Watched {
         priority: Priority,
     ) -> Result<Fetched, Failure> {
         let mut at = at.cloned();
-        let page = loop {
+        let wanted = self.context.parts.settings.page_size;
+        let page_size = if self.collection().is_embedded() {
+            wanted
+        } else {
+            Some(wanted.unwrap_or(PARENTS).min(PARENTS))
+        };
+        let (page, seen_at) = loop {
             let listing = Listing {
                 cursor: at.as_ref(),
-                page_size: Some(
-                    self.context
-                        .parts
-                        .settings
-                        .page_size
-                        .unwrap_or(PARENTS)
-                        .min(PARENTS),
-                ),
+                page_size,
                 ..Listing::default()
             };
             let request = parent.collection().list(&listing)?;
             match parent.ask_page(&request, at.as_ref(), priority).await? {
                 Asked::Elsewhere(elsewhere) => at = elsewhere,
-                Asked::Page((page, _)) => break page,
+                Asked::Page((page, response)) => break (page, response.seen_at),
             }
         };
-        let ids = page.records.into_iter().map(|row| row.upstream_id);
-        let families = ids.map(|id| async move { self.children(&id, priority).await });
+        let newest = page.records.first().and_then(|row| row.created_at);
+        let families = page.records.into_iter().map(|parent| async move {
+            match self.collection().embedded(&parent) {
+                Some(children) => Ok(below(&parent.upstream_id, children?, seen_at).collect()),
+                None => self.list_children(&parent.upstream_id, priority).await,
+            }
+        });
         let families: Vec<_> = stream::iter(families)
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        let wanted = |(row, _): &(Row, Timestamp)| {
+        let is_wanted = |(row, _): &(Row, Timestamp)| {
             row.created_at
                 .zip(from)
                 .is_none_or(|(created, from)| created >= from)
         };
         Ok(Fetched {
-            rows: families.into_iter().flatten().filter(wanted).collect(),
+            rows: families.into_iter().flatten().filter(is_wanted).collect(),
             next: page.next,
+            newest,
         })
     }
 
@@ -192,10 +235,22 @@ impl Watched {
             }
             Err(failure) => return Err(failure),
         };
-        let page = self.collection().parse_page(&response.body)?;
+        let page = self.collection().parse_page(cursor, &response.body)?;
         self.note_repaired(page.repaired);
         Ok(Asked::Page((page, response)))
     }
+}
+
+/// Rows that were found below a parent, also where they do not name it themselves.
+fn below(
+    parent: &str,
+    rows: Vec<Row>,
+    seen_at: Timestamp,
+) -> impl Iterator<Item = (Row, Timestamp)> {
+    rows.into_iter().map(move |mut row| {
+        row.parent_id.get_or_insert_with(|| parent.to_owned());
+        (row, seen_at)
+    })
 }
 
 enum Asked {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use headrace_store::CursorWrite;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -14,7 +15,7 @@ use super::context::{Context, Watched};
 use super::feed::{FeedRequest, Follower, Member};
 use super::pace::Pace;
 use super::runner::{self, Desk};
-use super::state::{FeedState, Stored, feed_document};
+use super::state::{FeedState, Stored, feed_document, seen_of};
 
 /// Requests that may wait for a reconciler.
 const WAITING: usize = 16;
@@ -76,24 +77,39 @@ impl Reconcilers {
                 feed: feed.and_then(|feed| reconcilers.desk.feeds.get(&feed).cloned()),
                 pace: pace(context),
                 check_now: false,
+                is_covered: false,
                 watched,
                 state,
                 asks,
             };
-            reconcilers.tasks.spawn(reconciler.run());
+            reconcilers.spawn(context, reconciler.run());
         }
         for (name, requests) in feeds {
             let members = members.remove(&name).unwrap_or_default();
             let state = stored.feeds.remove(&name).unwrap_or_default();
             let pace = pace(context);
             let follower = Follower::new(Arc::clone(context), name, members, requests, state, pace);
-            reconcilers.tasks.spawn(follower.run());
+            reconcilers.spawn(context, follower.run());
         }
         if context.sync.max_age_days.is_some() {
-            reconcilers.tasks.spawn(ageing::run(Arc::clone(context)));
+            reconcilers.spawn(context, ageing::run(Arc::clone(context)));
         }
         reconcilers.tasks.close();
         Ok(reconcilers)
+    }
+
+    fn spawn(&self, context: &Arc<Context>, task: impl Future<Output = ()> + Send + 'static) {
+        let context = Arc::clone(context);
+        self.tasks.spawn(async move {
+            if std::panic::AssertUnwindSafe(task)
+                .catch_unwind()
+                .await
+                .is_err()
+            {
+                // What went wrong was printed by the panic.
+                context.broken.cancel();
+            }
+        });
     }
 
     /// Waits until all of them have ended.
@@ -131,6 +147,13 @@ async fn prune(context: &Context, stored: &mut Stored) -> Result<(), SyncError> 
             .drop_cursors(context.id, Some(&id))
             .await?;
         stored.collections.remove(&id);
+    }
+    for name in &stored.seen {
+        let collection = seen_of(name).map(|(collection, _)| collection.to_owned());
+        if collection.is_none_or(|collection| !wanted(&collection)) {
+            let store = &context.parts.store;
+            store.drop_cursors(context.id, Some(name)).await?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! While a page is stored, the next one is fetched. The state is stored with the page: after a crash
 //! the reading goes on where it was, at the cost of the page in flight and of the one before it, whose
-//! doubts may not have been settled.
+//! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]).
 
 use headrace_model::provider::PageCursor;
 use headrace_model::quota::Priority;
@@ -11,7 +11,7 @@ use headrace_store::CursorWrite;
 use super::context::Watched;
 use super::failure::Failure;
 use super::pages::Fetched;
-use super::state::{Aim, CollectionState, Finished, Place, Run};
+use super::state::{Aim, CollectionState, Extent, Finished, Place, Run};
 
 /// How far a reading got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,26 +23,47 @@ pub(super) enum Progress {
 }
 
 impl Run {
-    pub(super) fn new(watched: &Watched, aim: Aim) -> Self {
+    fn new(watched: &Watched, aim: Aim) -> Self {
+        let context = &watched.context;
         Self {
             aim,
-            version: watched.context.definition().version.clone(),
-            started_at: watched.context.now(),
+            version: context.definition().version.clone(),
+            started_at: context.now(),
             records: 0,
             at: None,
             unsettled: None,
+            sweep: None,
+            max_age_days: context.sync.max_age_days,
+            extent: Extent::default(),
         }
     }
 
     fn priority(&self) -> Priority {
         match self.aim {
             Aim::Relist(_) => Priority::Changes,
-            Aim::Initial | Aim::All | Aim::Since(_) | Aim::Gap | Aim::Version => Priority::Backfill,
+            Aim::Initial | Aim::All | Aim::Since(_) | Aim::Gap | Aim::Version | Aim::Older => {
+                Priority::Backfill
+            }
         }
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.sweep.is_some_and(|sweep| sweep.listed)
     }
 }
 
 impl Watched {
+    /// A reading that begins now.
+    pub(super) async fn begin(&self, aim: Aim) -> Result<Run, Failure> {
+        let mut run = Run::new(self, aim);
+        if run.aim.is_complete() {
+            let held = self.held().await?;
+            run.extent.held = Some(held.live).filter(|live| *live > 0);
+            run.sweep = self.sweeps().then(|| held.sweep()).flatten();
+        }
+        Ok(run)
+    }
+
     /// Goes on with the reading of `state`, if there is one, until it is complete or `interrupted`
     /// says so between two pages.
     pub(super) async fn read_on(
@@ -52,17 +73,22 @@ impl Watched {
     ) -> Result<Progress, Failure> {
         self.settle_again(state).await?;
         let mut ahead: Option<Fetched> = None;
-        while let Some(run) = &state.run {
+        while let Some(run) = &mut state.run {
             if self.context.stop.is_cancelled() || interrupted() {
                 return Ok(Progress::Interrupted);
             }
+            if run.is_listed() {
+                self.sweep(state).await?;
+                continue;
+            }
+            self.measure(run).await?;
             let from = run.aim.from().max(self.context.cutoff());
             let priority = run.priority();
             let fetched = match ahead.take() {
                 Some(fetched) => fetched,
                 None => self.fetch(from, run.at.as_ref(), priority).await?,
             };
-            let after = self.advanced(state, &fetched);
+            let (after, seen_ids) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
                 match &next {
@@ -72,7 +98,9 @@ impl Watched {
             };
             let storing = async {
                 let seen = self.observe(fetched.rows, priority).await?;
-                self.store(seen, vec![self.document(&after)?]).await
+                let mut cursors = vec![self.document(&after)?];
+                cursors.extend(seen_ids);
+                self.store(seen, cursors).await
             };
             let (stored, following) = tokio::join!(storing, following);
             stored?;
@@ -113,36 +141,61 @@ impl Watched {
         Ok(())
     }
 
-    /// The state after this step.
-    fn advanced(&self, state: &CollectionState, fetched: &Fetched) -> CollectionState {
+    /// The state after this step, and the document with the ids that it listed.
+    fn advanced(
+        &self,
+        state: &CollectionState,
+        fetched: &Fetched,
+    ) -> (CollectionState, Option<CursorWrite>) {
         let mut after = state.clone();
         let Some(mut run) = after.run.take() else {
-            return after;
+            return (after, None);
         };
         run.records += fetched.rows.len() as u64;
-        if let Some(next) = &fetched.next {
-            let at = run.at.replace(next.clone());
+        run.extent.newest = run.extent.newest.or(fetched.newest);
+        let at = run.at.take();
+        let seen_ids = run.sweep.as_mut().map(|sweep| {
+            let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
+            let document = self.seen_ids(sweep.documents, ids);
+            sweep.documents += 1;
+            sweep.listed = fetched.next.is_none();
+            document
+        });
+        if fetched.next.is_none() && !run.is_listed() {
+            self.finish(&mut after, run);
+        } else {
+            run.at = fetched.next.clone();
             run.unsettled = Some(Place { at });
             after.run = Some(run);
-            return after;
         }
+        (after, seen_ids)
+    }
+
+    /// The state after a reading that was completed.
+    pub(super) fn finish(&self, state: &mut CollectionState, run: Run) {
         let completed_at = self.context.now();
-        match run.aim {
-            Aim::Relist(_) => after.relisted_at = Some(completed_at),
-            Aim::Initial | Aim::All | Aim::Since(_) | Aim::Gap | Aim::Version => {
-                after.last = Some(Finished {
-                    started_at: run.started_at,
-                    completed_at,
-                    records: run.records,
-                });
+        let is_complete = run.aim.is_complete();
+        if is_complete {
+            state.version = run.version;
+            state.first_completed_at.get_or_insert(completed_at);
+            state.max_age_days = narrower(run.max_age_days, self.context.sync.max_age_days);
+            // What was deleted meanwhile was found, or somebody asked for no more than this.
+            if self.sweeps() || run.aim == Aim::All {
+                state.gap = None;
             }
         }
-        if run.aim.is_complete() {
-            after.version = run.version;
-            after.first_completed_at.get_or_insert(completed_at);
+        if is_complete || matches!(run.aim, Aim::Relist(_)) {
+            state.relisted_at = Some(completed_at);
+            state.covered_at = Some(run.started_at);
         }
-        after.run = after.queued.take().map(|aim| Run::new(self, aim));
-        after
+        if !matches!(run.aim, Aim::Relist(_)) {
+            state.last = Some(Finished {
+                started_at: run.started_at,
+                completed_at,
+                records: run.records,
+            });
+        }
+        state.run = state.queued.take().map(|aim| Run::new(self, aim));
     }
 
     /// The stored form of a state.
@@ -161,11 +214,23 @@ impl Watched {
     }
 }
 
+/// The lesser of two greatest ages; `None` is any age.
+pub(super) fn narrower(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// A place in a list, in words for people.
 pub(super) fn words(at: &PageCursor) -> String {
     match at {
         PageCursor::After { id, .. } => format!("after {id}"),
         PageCursor::At { created } => format!("created {created}"),
         PageCursor::Token { token } => format!("page {token}"),
+        PageCursor::List { number, at } => {
+            let at = at.as_deref().map_or("its beginning".to_owned(), words);
+            format!("list {}, {at}", number + 1)
+        }
     }
 }

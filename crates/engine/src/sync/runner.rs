@@ -15,6 +15,7 @@ use super::SyncError;
 use super::board::{Board, Trouble};
 use super::collection::Ask;
 use super::context::Context;
+use super::credential::InUse;
 use super::failure::Next;
 use super::feed::FeedRequest;
 use super::reconcilers::Reconcilers;
@@ -50,7 +51,8 @@ impl Entry {
             id,
             board: Arc::default(),
             desk: Mutex::default(),
-            asked: AtomicU64::new(0),
+            // The first start is waited for like a change.
+            asked: AtomicU64::new(1),
             in_effect: watch::Sender::new(0),
             changed: Notify::new(),
         }
@@ -97,6 +99,8 @@ enum Ended {
     Changed,
     /// The lease belongs to another node.
     Lost,
+    /// One of them panicked.
+    Broken,
     /// The program ends.
     Shutdown,
 }
@@ -114,16 +118,23 @@ pub(super) async fn run(parts: Parts, entry: Arc<Entry>, stop: CancellationToken
                 entry.in_effect.send_replace(asked);
                 None
             }
-            Ok(Some(plan)) => match start(&parts, &entry, plan, asked, &stop).await {
-                Ok(Ended::Changed) => Some(Duration::ZERO),
-                Ok(Ended::Lost) => Some(parts.settings.lease / 3),
-                Ok(Ended::Shutdown) => break,
-                Err((error, sync)) => {
-                    tell_all(&entry, &sync, &error);
-                    entry.in_effect.send_replace(asked);
-                    Some(parts.settings.failed_pause)
+            Ok(Some(plan)) => {
+                let collections = plan.sync.collection_ids.clone();
+                match start(&parts, &entry, plan, asked, &stop).await {
+                    Ok(Ended::Changed) => Some(Duration::ZERO),
+                    Ok(Ended::Lost) => Some(parts.settings.lease / 3),
+                    Ok(Ended::Shutdown) => break,
+                    Ok(Ended::Broken) => {
+                        tell_all(&entry, &collections, &SyncError::Broken);
+                        Some(parts.settings.failed_pause)
+                    }
+                    Err(error) => {
+                        tell_all(&entry, &collections, &error);
+                        entry.in_effect.send_replace(asked);
+                        Some(parts.settings.failed_pause)
+                    }
                 }
-            },
+            }
             Err(error) => {
                 tracing::error!(sync = %entry.id, "the sync could not be loaded: {error}");
                 Some(parts.settings.lease / 3)
@@ -176,17 +187,16 @@ async fn start(
     plan: Plan,
     asked: u64,
     stop: &CancellationToken,
-) -> Result<Ended, (SyncError, Sync)> {
-    let failed = |error: SyncError| (error, plan.sync.clone());
-    let account = open(parts, &plan).map_err(failed)?;
+) -> Result<Ended, SyncError> {
+    let credential = plan.credential.as_ref().ok_or(SyncError::NoCredential)?;
+    let id = plan.sync.credential_id;
+    let account = Account::open(id, credential, &parts.providers, &parts.keyring)?;
+    let credential = InUse::new(id.0, credential.clone());
     parts.outbound.set_limit(account.id(), account.limit());
     parts
         .outbound
         .set_share(&account, entry.id, plan.sync.rate_limit);
-    let Some(fence) = lease(parts, entry.id)
-        .await
-        .map_err(|error| failed(error.into()))?
-    else {
+    let Some(fence) = lease(parts, entry.id).await? else {
         // Another node has the sync: on this one nothing runs, which is what was asked for.
         entry.in_effect.send_replace(asked);
         return Ok(Ended::Lost);
@@ -196,12 +206,14 @@ async fn start(
         id: entry.id,
         sync: plan.sync.clone(),
         account,
+        credential,
         fence,
         board: Arc::clone(&entry.board),
         stop: stop.child_token(),
         fenced: CancellationToken::new(),
+        broken: CancellationToken::new(),
     });
-    let reconcilers = Reconcilers::start(&context).await.map_err(failed)?;
+    let reconcilers = Reconcilers::start(&context).await?;
     entry.set_desk(Some(reconcilers.desk.clone()));
     entry.in_effect.send_replace(asked);
     let ended = watch_over(parts, entry, &plan, &context, stop).await;
@@ -230,6 +242,7 @@ async fn watch_over(
             biased;
             () = stop.cancelled() => return Ended::Shutdown,
             () = context.fenced.cancelled() => return Ended::Lost,
+            () = context.broken.cancelled() => return Ended::Broken,
             () = entry.changed.notified() => {
                 let asked = entry.asked.load(Ordering::SeqCst);
                 match load(parts, entry.id).await {
@@ -272,7 +285,7 @@ impl Plan {
 }
 
 /// Whether requests with the one credential are as those with the other.
-fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
+pub(super) fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
     match (one, two) {
         (Some(one), Some(two)) => {
             one.kind == two.kind
@@ -282,17 +295,6 @@ fn reads_alike(one: Option<&Credential>, two: Option<&Credential>) -> bool {
         }
         (one, two) => one.is_none() && two.is_none(),
     }
-}
-
-fn open(parts: &Parts, plan: &Plan) -> Result<Account, SyncError> {
-    let credential = plan.credential.as_ref().ok_or(SyncError::NoCredential)?;
-    let id = plan.sync.credential_id;
-    Ok(Account::open(
-        id,
-        credential,
-        &parts.providers,
-        &parts.keyring,
-    )?)
 }
 
 fn lease_name(id: SyncId) -> String {
@@ -309,10 +311,10 @@ async fn lease(parts: &Parts, id: SyncId) -> Result<Option<Fence>, StoreError> {
 }
 
 /// Tells all collections that the sync cannot run.
-fn tell_all(entry: &Entry, sync: &Sync, error: &SyncError) {
+fn tell_all(entry: &Entry, collections: &[String], error: &SyncError) {
     let words = super::error::in_words(error);
     tracing::error!(sync = %entry.id, "{words}");
-    for id in &sync.collection_ids {
+    for id in collections {
         let trouble = Trouble::new(words.clone(), Next::StandStill);
         entry.board.set(id, |live| live.trouble = Some(trouble));
     }

@@ -58,6 +58,7 @@ fn observation(row: Row, seen_at: Timestamp, origin: Origin) -> Observation {
     };
     Observation {
         upstream_id: row.upstream_id,
+        parent_id: row.parent_id,
         content,
         version,
         origin,
@@ -69,6 +70,7 @@ fn observation(row: Row, seen_at: Timestamp, origin: Origin) -> Observation {
 fn gone(upstream_id: String, seen_at: Timestamp, origin: Origin) -> Observation {
     Observation {
         upstream_id,
+        parent_id: None,
         content: Content::Gone,
         version: Version::Seen(seen_at),
         origin,
@@ -84,7 +86,7 @@ impl Watched {
         seen: Vec<Observation>,
         cursors: Vec<CursorWrite>,
     ) -> Result<usize, Failure> {
-        let mut seen: Vec<Observation> = self.admitted(seen).collect();
+        let mut seen = self.admitted(seen).await?;
         if seen.is_empty() && cursors.is_empty() {
             return Ok(0);
         }
@@ -127,15 +129,28 @@ impl Watched {
         self.store(seen, Vec::new()).await
     }
 
+    /// Reads records that may be gone. One whose id the provider refuses stays as it is.
+    pub(super) async fn check_up_on(
+        &self,
+        ids: Vec<String>,
+        priority: Priority,
+    ) -> Result<usize, Failure> {
+        let (seen, _) = self.look_each(ids, priority).await?;
+        self.store(seen, Vec::new()).await
+    }
+
     /// Reads records by ids that a user gave. One that neither the provider nor the stream knows was
-    /// a mistake and leaves no trace.
+    /// a mistake and leaves no trace; one that the provider refuses is told.
     pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
         let mut known = Vec::new();
-        for seen in self.look(ids, Priority::Refetch).await? {
-            let record = RecordId::of(self.context.id, &self.id, &seen.upstream_id);
-            let stream = self.context.sync.stream_id;
-            let store = &self.context.parts.store;
-            if seen.content != Content::Gone || store.record(stream, record).await?.is_some() {
+        let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
+        if !refused.is_empty() {
+            self.context
+                .board
+                .set(&self.id, |live| live.refused = refused);
+        }
+        for seen in seen {
+            if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
             }
         }
@@ -143,18 +158,51 @@ impl Watched {
         Ok(())
     }
 
+    /// Reads a record by its id. That one is gone which never changes says nothing: the provider may
+    /// show it for a while only.
+    pub(super) async fn look_at(
+        &self,
+        id: &str,
+        priority: Priority,
+    ) -> Result<Option<Observation>, Failure> {
+        let read = self.read_one(id, priority).await?;
+        let read = read.filter(|read| read.row.is_some() || !self.collection().immutable);
+        Ok(read.map(|read| found(id, read, Origin::Read)))
+    }
+
     async fn look(
         &self,
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<Vec<Observation>, Failure> {
-        let reads = ids.into_iter().map(|id| async move {
-            let read = self.read_one(&id, priority).await?;
-            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Read)))
-        });
+        let reads = ids
+            .into_iter()
+            .map(|id| async move { self.look_at(&id, priority).await });
         let seen: Vec<Option<Observation>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
         Ok(seen.into_iter().flatten().collect())
+    }
+
+    /// What was found, and the ids that the provider refuses to read.
+    pub(super) async fn look_each(
+        &self,
+        ids: Vec<String>,
+        priority: Priority,
+    ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
+        let reads = ids.into_iter().map(|id| async move {
+            match self.look_at(&id, priority).await {
+                Ok(seen) => Ok((seen, None)),
+                Err(failure) if failure.is_of_this_record() => Ok((None, Some(id))),
+                Err(failure) => Err(failure),
+            }
+        });
+        let looked: Vec<(Option<Observation>, Option<String>)> =
+            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let (seen, refused): (Vec<_>, Vec<_>) = looked.into_iter().unzip();
+        Ok((
+            seen.into_iter().flatten().collect(),
+            refused.into_iter().flatten().collect(),
+        ))
     }
 
     /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
@@ -168,16 +216,31 @@ impl Watched {
         Ok(seen.into_iter().flatten().collect())
     }
 
-    /// What the sync's greatest age admits. What is gone is always told.
-    fn admitted(&self, seen: Vec<Observation>) -> impl Iterator<Item = Observation> {
-        let cutoff = self.context.cutoff();
-        seen.into_iter().filter(move |seen| {
-            let is_old = seen
-                .created_at
-                .zip(cutoff)
-                .is_some_and(|(created, cutoff)| created < cutoff);
-            !is_old || seen.content == Content::Gone
-        })
+    /// What the sync's greatest age admits. That something is gone which the stream does not hold may
+    /// be of something too old.
+    async fn admitted(&self, seen: Vec<Observation>) -> Result<Vec<Observation>, Failure> {
+        let Some(cutoff) = self.context.cutoff() else {
+            return Ok(seen);
+        };
+        let mut admitted = Vec::with_capacity(seen.len());
+        for seen in seen {
+            let is_admitted = match seen.content {
+                Content::Present { .. } => seen.created_at.is_none_or(|created| created >= cutoff),
+                Content::Gone => self.is_held(&seen.upstream_id).await?,
+            };
+            if is_admitted {
+                admitted.push(seen);
+            }
+        }
+        Ok(admitted)
+    }
+
+    /// Whether the stream has an entry of this record.
+    async fn is_held(&self, upstream_id: &str) -> Result<bool, Failure> {
+        let record = RecordId::of(self.context.id, &self.id, upstream_id);
+        let store = &self.context.parts.store;
+        let held = store.record(self.context.sync.stream_id, record).await?;
+        Ok(held.is_some())
     }
 
     async fn pause(&self, pause: Duration) -> Result<(), Failure> {

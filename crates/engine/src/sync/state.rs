@@ -25,10 +25,25 @@ pub(super) struct CollectionState {
     pub(super) first_completed_at: Option<Timestamp>,
     /// The last reading that was completed, listing again apart.
     pub(super) last: Option<Finished>,
-    /// When it was last listed again.
+    /// When it was last listed as far as changes may go back.
     pub(super) relisted_at: Option<Timestamp>,
+    /// When that listing began: what changed later is to be looked for.
+    pub(super) covered_at: Option<Timestamp>,
+    /// The greatest age, in days, that was admitted when everything was read; `None` for any.
+    pub(super) max_age_days: Option<u32>,
     /// Changes of this time are lost; deletes of this time are not known.
     pub(super) gap: Option<Gap>,
+    /// So many records were found to be gone that none was deleted.
+    pub(super) doubtful: Option<Doubtful>,
+}
+
+/// More records are gone than is likely.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Doubtful {
+    /// At least so many are gone.
+    pub(super) gone: u64,
+    /// So many the stream held.
+    pub(super) held: u64,
 }
 
 /// A reading from beginning to end.
@@ -48,6 +63,42 @@ pub(super) struct Run {
     /// read once more.
     #[serde(default)]
     pub(super) unsettled: Option<Place>,
+    /// What the stream held when it began is looked for in it.
+    #[serde(default)]
+    pub(super) sweep: Option<Sweep>,
+    /// The sync's greatest age when it began.
+    #[serde(default)]
+    pub(super) max_age_days: Option<u32>,
+    /// How much there is to read, as far as it is known.
+    #[serde(default)]
+    pub(super) extent: Extent,
+}
+
+/// What the stream held and the provider no longer lists is asked for by id when everything is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Sweep {
+    /// The newest index of the stream when the reading began.
+    pub(super) upto: u64,
+    /// How many documents hold the ids that were listed.
+    pub(super) documents: u32,
+    /// Whether everything is listed.
+    pub(super) listed: bool,
+    /// The user has said that any number may be gone.
+    #[serde(default)]
+    pub(super) confirmed: bool,
+}
+
+/// How much there is to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Extent {
+    /// Records that the stream held when the reading began.
+    pub(super) held: Option<u64>,
+    /// The creation time of the newest record.
+    pub(super) newest: Option<Timestamp>,
+    /// About that of the oldest one.
+    pub(super) oldest: Option<Timestamp>,
+    /// Whether the oldest one was looked for.
+    pub(super) probed: bool,
 }
 
 /// A page: the first one, or one after a cursor.
@@ -70,6 +121,8 @@ pub(super) enum Aim {
     Gap,
     /// Everything, because it is now rendered in another API version.
     Version,
+    /// Everything, because older records are admitted now.
+    Older,
     /// What may have changed, because nothing tells; created since then if given.
     Relist(Option<Timestamp>),
 }
@@ -78,7 +131,7 @@ impl Aim {
     /// The earliest creation time that is read.
     pub(super) fn from(&self) -> Option<Timestamp> {
         match self {
-            Self::Initial | Self::All | Self::Gap | Self::Version => None,
+            Self::Initial | Self::All | Self::Gap | Self::Version | Self::Older => None,
             Self::Since(from) => Some(*from),
             Self::Relist(from) => *from,
         }
@@ -119,9 +172,24 @@ pub(super) struct FeedState {
 pub(super) struct Stored {
     pub(super) collections: BTreeMap<String, CollectionState>,
     pub(super) feeds: BTreeMap<String, FeedState>,
+    /// The names of the documents with ids that readings listed.
+    pub(super) seen: Vec<String>,
 }
 
 const FEED: &str = "feed/";
+
+const SEEN: &str = "seen/";
+
+/// The name of a document with ids that a reading listed.
+pub(super) fn seen_document(collection: &str, number: u32) -> String {
+    format!("{SEEN}{collection}/{number}")
+}
+
+/// The collection and number of such a document.
+pub(super) fn seen_of(name: &str) -> Option<(&str, u32)> {
+    let (collection, number) = name.strip_prefix(SEEN)?.rsplit_once('/')?;
+    Some((collection, number.parse().ok()?))
+}
 
 /// The name of the document of a feed. No collection's id has a slash.
 pub(super) fn feed_document(feed: &str) -> String {
@@ -134,6 +202,10 @@ impl Stored {
         let damaged = |what| move |source| SyncError::Damaged { what, source };
         let mut stored = Self::default();
         for (name, body) in documents {
+            if seen_of(&name).is_some() {
+                stored.seen.push(name);
+                continue;
+            }
             match name.strip_prefix(FEED) {
                 Some(feed) => {
                     let state = serde_json::from_slice(&body).map_err(damaged("feed position"))?;
@@ -164,6 +236,14 @@ mod tests {
                 token: "t".to_owned(),
             }),
             unsettled: Some(Place { at: None }),
+            sweep: Some(Sweep {
+                upto: 7,
+                documents: 2,
+                listed: false,
+                confirmed: false,
+            }),
+            max_age_days: Some(30),
+            extent: Extent::default(),
         });
         let state = CollectionState {
             run,
@@ -178,10 +258,13 @@ mod tests {
                 serde_json::to_vec(&state).unwrap(),
             ),
             (feed_document("events"), serde_json::to_vec(&feed).unwrap()),
+            (seen_document("stripe:customer", 1), vec![0; 8]),
         ]);
         let stored = stored.unwrap();
         assert_eq!(stored.collections["stripe:customer"], state);
         assert_eq!(stored.feeds["events"], feed);
+        assert_eq!(stored.seen, ["seen/stripe:customer/1"]);
+        assert_eq!(seen_of(&stored.seen[0]), Some(("stripe:customer", 1)));
     }
 
     #[test]

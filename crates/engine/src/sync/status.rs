@@ -63,8 +63,10 @@ pub struct BackfillStatus {
     pub completed_at: Option<Timestamp>,
     /// Records read so far.
     pub records: u64,
-    /// Records there are, where the provider tells without a full count.
+    /// About how many records there are, once that can be told.
     pub estimated_total: Option<u64>,
+    /// About when it will be complete.
+    pub estimated_completion_at: Option<Timestamp>,
     /// Where it is, in words for people.
     pub cursor: Option<String>,
 }

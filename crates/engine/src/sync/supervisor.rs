@@ -24,6 +24,9 @@ use crate::providers::Providers;
 /// Syncs that are loaded at once.
 const LOADED_AT_ONCE: usize = 500;
 
+/// How long a request waits for a sync that is just being started.
+const STARTS_WITHIN: Duration = Duration::from_secs(10);
+
 /// What syncing needs of the program.
 #[derive(Clone)]
 pub struct Parts {
@@ -81,7 +84,10 @@ impl Default for SyncSettings {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reread {
     /// Everything.
-    All,
+    All {
+        /// Any number of records may turn out to be deleted.
+        confirm_deletes: bool,
+    },
     /// What was created at the provider since then.
     Since(Timestamp),
     /// These records.
@@ -176,7 +182,7 @@ impl Supervisor {
         collection: &str,
         reread: Reread,
     ) -> Result<(), SyncError> {
-        let desk = self.desk(sync)?;
+        let desk = self.desk(sync).await?;
         let asks = desk
             .collections
             .get(collection)
@@ -188,8 +194,8 @@ impl Supervisor {
     }
 
     /// Looks for changes of a collection now, in the background.
-    pub fn check(&self, sync: SyncId, collection: &str) -> Result<(), SyncError> {
-        let desk = self.desk(sync)?;
+    pub async fn check(&self, sync: SyncId, collection: &str) -> Result<(), SyncError> {
+        let desk = self.desk(sync).await?;
         let asks = desk.collections.get(collection);
         let asks = asks.ok_or(SyncError::NotRunning)?;
         // Where the mailbox is full there will be a look soon.
@@ -218,9 +224,13 @@ impl Supervisor {
         self.tasks.wait().await;
     }
 
-    fn desk(&self, sync: SyncId) -> Result<Desk, SyncError> {
+    /// Where a sync takes requests, once it runs as it was last changed.
+    async fn desk(&self, sync: SyncId) -> Result<Desk, SyncError> {
         let entry = self.lock().get(&sync).cloned();
         let entry = entry.ok_or(SyncError::NotRunning)?;
+        // Where the store hangs there is no waiting for it.
+        let running = tokio::time::timeout(STARTS_WITHIN, entry.in_effect()).await;
+        running.map_err(|_| SyncError::NotRunning)?;
         entry.desk().ok_or(SyncError::NotRunning)
     }
 

@@ -6,8 +6,13 @@
 )]
 
 mod credentials;
+mod desk;
+mod expiry;
+mod retention;
 mod sync;
+mod sync_behind;
 mod sync_changes;
+mod sync_deletes;
 mod sync_failures;
 mod sync_harness;
 mod sync_outbound;

@@ -235,7 +235,13 @@ async fn reading_again_finds_what_no_event_told() {
     rig.until_read().await;
     let first = rig.status().await.collections[0].backfill.completed_at;
     supervisor
-        .backfill(rig.sync, "stripe:customer", Reread::All)
+        .backfill(
+            rig.sync,
+            "stripe:customer",
+            Reread::All {
+                confirm_deletes: false,
+            },
+        )
         .await
         .unwrap();
     let status = rig
@@ -248,7 +254,13 @@ async fn reading_again_finds_what_no_event_told() {
     let count = rig.rows().await.len();
     assert_eq!(count, 30, "what is unchanged is not written again");
     let unknown = supervisor
-        .backfill(rig.sync, "stripe:charge", Reread::All)
+        .backfill(
+            rig.sync,
+            "stripe:charge",
+            Reread::All {
+                confirm_deletes: false,
+            },
+        )
         .await;
     assert!(unknown.is_err());
     rig.stop().await;

@@ -1,10 +1,11 @@
 //! What goes wrong at the provider: survived where it passes, told where somebody has to act.
 
 use bytes::Bytes;
-use headrace_engine::sync::Activity;
+use headrace_engine::sync::{Activity, Reread};
 use headrace_model::health::HealthStatus;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
 use headrace_sandbox::{Fault, FaultKind};
+use serde_json::json;
 
 use crate::sync_harness::{Rig, collection};
 
@@ -89,6 +90,21 @@ async fn a_revoked_key_is_told_and_a_new_one_goes_on() {
     assert!(note.contains("reauthorise"), "{note}");
     assert!(!note.contains("sk_test_sandbox"), "{note}");
     assert_eq!(collection(&status, "customer").status, Activity::Failed);
+    let health = rig.credential_health().await;
+    assert_eq!(health.status, HealthStatus::Error, "{health:?}");
+    // It comes back by itself where the provider thinks better of it.
+    rig.stripe.set_key("sk_test_sandbox");
+    rig.until("the key works again", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    let health = rig.credential_health().await;
+    assert_eq!(health.status, HealthStatus::Healthy, "{health:?}");
+    rig.stripe.set_key("sk_test_another");
+    rig.until("it is refused again", |status| {
+        status.health.status == HealthStatus::Error
+    })
+    .await;
     rig.put_credential("sk_test_another").await;
     supervisor.changed(rig.sync);
     rig.until("it goes on", |status| {
@@ -214,5 +230,100 @@ async fn broken_text_is_repaired_and_told() {
         customers.notes
     );
     assert_eq!(rig.rows().await.len(), 1);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_asked_for_before_the_feed_answered_is_followed_up() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 5);
+    let unavailable = faults("/v1/events", 0, 1_000, status_fault(503, ""));
+    rig.stripe.faults().push(unavailable);
+    let supervisor = rig.start().await;
+    rig.until("the feed does not answer", |status| {
+        collection(status, "customer").status == Activity::Retrying
+    })
+    .await;
+    let all = Reread::All {
+        confirm_deletes: false,
+    };
+    supervisor
+        .backfill(rig.sync, "stripe:customer", all)
+        .await
+        .unwrap();
+    assert!(
+        rig.rows().await.is_empty(),
+        "nothing is read without a position"
+    );
+    rig.stripe.faults().clear();
+    rig.until_read().await;
+    rig.stripe
+        .create(Collection::Customer, json!({"name": "later"}))
+        .unwrap();
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_id_does_not_stop_the_others_that_were_asked_for() {
+    let mut rig = Rig::new(StripeOptions::default(), &["payment_intent"]).await;
+    rig.stripe.seed_all(30);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    let intents = rig.stripe.list_all(Collection::PaymentIntent);
+    let id = intents[0]["id"].as_str().unwrap();
+    let refused = faults(
+        "/v1/payment_intents/pi_odd",
+        0,
+        1_000,
+        status_fault(400, "{}"),
+    );
+    rig.stripe.faults().push(refused);
+    rig.stripe
+        .update(Collection::PaymentIntent, id, json!({"description": "new"}))
+        .unwrap();
+    let wanted = ["..", "pi_odd", id].map(str::to_owned);
+    supervisor
+        .backfill(
+            rig.sync,
+            "stripe:payment_intent",
+            Reread::UpstreamIds(wanted.to_vec()),
+        )
+        .await
+        .unwrap();
+    rig.until_equal(&[Collection::PaymentIntent]).await;
+    let status = rig.status().await;
+    let notes = &status.collections[0].notes;
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.starts_with("2 of the records")),
+        "{notes:?}"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_from_the_far_future_moves_no_position() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.start().await;
+    rig.until_read().await;
+    let dated = FaultKind::Status {
+        code: 200,
+        headers: vec![(
+            "Date".to_owned(),
+            "Tue, 01 Jan 2030 00:00:00 GMT".to_owned(),
+        )],
+        body: r#"{"object":"list","has_more":false,"data":[]}"#.to_owned(),
+    };
+    rig.stripe.faults().push(faults("/v1/events", 0, 3, dated));
+    rig.until("the dated answers were given", |_| {
+        rig.stripe.faults().pending() == 0
+    })
+    .await;
+    rig.stripe
+        .create(Collection::Customer, json!({"name": "later"}))
+        .unwrap();
+    rig.until_equal(&[Collection::Customer]).await;
     rig.stop().await;
 }

@@ -140,6 +140,12 @@ impl Rig {
         .await;
     }
 
+    pub(crate) async fn credential_health(&self) -> Health {
+        let stored = self.store.object(Kind::Credential, CREDENTIAL.0).await;
+        let body = stored.unwrap().unwrap().body;
+        serde_json::from_slice::<Credential>(&body).unwrap().health
+    }
+
     /// Changes the stored sync.
     pub(crate) async fn put_sync(&self, change: impl FnOnce(&mut Sync)) {
         let stored = self.store.object(Kind::Sync, self.sync.0).await.unwrap();

@@ -5,8 +5,9 @@ use super::{Change, Consumer, Outstanding, Phase};
 use crate::{RecordId, Timestamp};
 
 impl Consumer {
-    /// The version at `idx` has left the log: superseded by a newer one, or purged. It is done, but a
-    /// worker that has it keeps it until it settles or its window ends.
+    /// The version at `idx` will not be delivered any more: it has left the log, superseded by a newer
+    /// one or purged, or the filter does not take it. It is done, but a worker that has it keeps it
+    /// until it settles or its window ends.
     pub fn supersede(&mut self, idx: u64) {
         if self.held.contains_key(&idx) {
             return self.change(Change::Unhold(idx));

@@ -32,7 +32,8 @@ pub struct Collection {
     pub relist: Option<Relist>,
     /// Whether records never change once they exist.
     pub immutable: bool,
-    pub(super) list: List,
+    /// Where the provider shows its records: each in one of these, as a rule.
+    pub(super) lists: Vec<List>,
     pub(super) get: Option<Template>,
     pub(super) id_path: Path,
     pub(super) deleted: Option<Path>,
@@ -65,6 +66,8 @@ pub struct Parent {
     pub(super) id_path: Path,
     /// The parent's events after which its children are listed again.
     pub(super) touched_by: Vec<Pattern>,
+    /// Where the parent's record holds the list of its children.
+    pub(super) embedded: Option<Path>,
 }
 
 /// Listing again instead of events.
@@ -122,14 +125,21 @@ pub enum One {
 impl Collection {
     /// The request for a page of the collection.
     pub fn list(&self, listing: &Listing<'_>) -> Result<Request, RequestError> {
-        if self.parent.is_none() {
-            return Ok(self.list.request(listing));
-        }
+        let (number, cursor) = place(listing.cursor);
+        let listing = &Listing { cursor, ..*listing };
+        // A list that the definition no longer has: its cursor means nothing any more.
+        let list = self.lists.get(number).or(self.lists.first());
         let collection = self.id.clone();
+        let list = list.ok_or_else(|| RequestError::NoList {
+            collection: collection.clone(),
+        })?;
+        if self.parent.is_none() {
+            return Ok(list.request(listing));
+        }
         let parent = listing
             .parent
             .ok_or(RequestError::NoParent { collection })?;
-        self.list.request_for(parent, listing)
+        list.request_for(parent, listing)
     }
 
     /// The request for one record.
@@ -144,10 +154,42 @@ impl Collection {
 
     /// Whether its list can be limited to records created from a time on.
     pub fn filters_created(&self) -> bool {
-        self.list
-            .created
-            .as_ref()
-            .is_some_and(|created| created.from.is_some())
+        let filters = |created: &TimeFile| created.from.is_some();
+        self.lists_by().is_some_and(filters)
+    }
+
+    /// Whether its list can be entered at a creation time, so that what is older can be looked for.
+    pub fn tells_its_extent(&self) -> bool {
+        let enters = |created: &TimeFile| created.until.is_some();
+        self.lists_by().is_some_and(enters)
+    }
+
+    /// Whether a record can be read by its id.
+    pub fn reads_by_id(&self) -> bool {
+        self.get.is_some()
+    }
+
+    fn lists_by(&self) -> Option<&TimeFile> {
+        self.lists.first()?.created.as_ref()
+    }
+
+    /// Whether its parents' records may hold it.
+    pub fn is_embedded(&self) -> bool {
+        let parent = self.parent.as_ref();
+        parent.is_some_and(|parent| parent.embedded.is_some())
+    }
+
+    /// The children that the parent's record holds itself; `None` where it does not hold all of them.
+    pub fn embedded(&self, parent: &Row) -> Option<Result<Vec<Row>, PageError>> {
+        let list = self.lists.first()?;
+        let held = json::get(&parent.data, self.parent.as_ref()?.embedded.as_ref()?)?;
+        if !list.is_whole(held) {
+            return None;
+        }
+        let children = json::elements_at(held, &list.records)?
+            .enumerate()
+            .map(|(index, child)| self.row(index, parent.data.slice_ref(child)));
+        Some(children.collect())
     }
 
     /// Whether the provider tells of changes as they happen.
@@ -162,12 +204,25 @@ impl Collection {
     /// Where to go on when the record that a cursor points at is gone; `None` when the list has to
     /// be begun anew.
     pub fn resume(&self, cursor: &PageCursor) -> Option<PageCursor> {
-        self.list.resume(cursor)
+        let (number, at) = place(Some(cursor));
+        let resumed = at.and_then(|at| self.lists.get(number)?.resume(at));
+        in_list(number, resumed)
     }
 
-    /// Reads the answer to [`Self::list`].
-    pub fn parse_page(&self, body: &[u8]) -> Result<Page, PageError> {
-        let page = self.list.parse(body)?;
+    /// Reads the answer to [`Self::list`] with this cursor.
+    pub fn parse_page(&self, cursor: Option<&PageCursor>, body: &[u8]) -> Result<Page, PageError> {
+        let (number, _) = place(cursor);
+        let list = self.lists.get(number).or(self.lists.first());
+        let page = list.ok_or(PageError::Stuck)?.parse(body)?;
+        if page.next.is_some() && page.next.as_ref() == place(cursor).1 {
+            return Err(PageError::Stuck);
+        }
+        let following = (number + 1 < self.lists.len()).then_some(number + 1);
+        let next = match (page.next, following) {
+            (Some(next), _) => in_list(number, Some(next)),
+            (None, Some(following)) => in_list(following, None),
+            (None, None) => None,
+        };
         let rows = page
             .items
             .into_iter()
@@ -175,7 +230,7 @@ impl Collection {
             .map(|(index, item)| self.row(index, item));
         Ok(Page {
             records: rows.collect::<Result<_, _>>()?,
-            next: page.next,
+            next,
             repaired: page.repaired,
         })
     }
@@ -240,4 +295,21 @@ impl Collection {
             .and_then(|path| json::get(record, path));
         flag == Some(b"true")
     }
+}
+
+/// The list that a cursor is in, and where in it.
+fn place(cursor: Option<&PageCursor>) -> (usize, Option<&PageCursor>) {
+    match cursor {
+        Some(PageCursor::List { number, at }) => (*number, at.as_deref()),
+        cursor => (0, cursor),
+    }
+}
+
+/// The cursor at a place in a list; `None` for the beginning of the first.
+fn in_list(number: usize, at: Option<PageCursor>) -> Option<PageCursor> {
+    if number == 0 {
+        return at;
+    }
+    let at = at.map(Box::new);
+    Some(PageCursor::List { number, at })
 }

@@ -7,6 +7,9 @@ use super::format::{ErrorsFile, Sign};
 use crate::Timestamp;
 use crate::json::{self, Path};
 
+/// Characters that are kept of a provider's message.
+const MESSAGE: usize = 500;
+
 /// How a definition tells failures apart.
 pub(super) type Signs = std::sync::Arc<ErrorsFile>;
 
@@ -23,6 +26,8 @@ pub struct UpstreamError {
     pub request_id: Option<String>,
     /// What to do next.
     pub failure: Failure,
+    /// The provider asks not to repeat the request at once, even where it may go well later.
+    pub leave_alone: bool,
 }
 
 /// What to do about a failure.
@@ -77,6 +82,7 @@ impl Definition {
             message: said.message,
             request_id,
             failure,
+            leave_alone: decided == Some(false),
         }
     }
 
@@ -129,7 +135,7 @@ impl Said {
         Self {
             status,
             code: first(&json, &errors.code),
-            message: first(&json, &errors.message),
+            message: first(&json, &errors.message).map(shortened),
             param: first(&json, errors.param.as_slice()),
         }
     }
@@ -150,7 +156,8 @@ impl Said {
             Failure::Forbidden
         } else if self.shows_any(&errors.gone) {
             Failure::Gone
-        } else if decided.unwrap_or_else(|| self.status >= 500 || self.shows_any(&errors.retry)) {
+        } else if self.status >= 500 || self.shows_any(&errors.retry) || decided == Some(true) {
+            // Also where the provider says not to try again: it means this call, not this time.
             Failure::Retry(after)
         } else {
             Failure::Rejected
@@ -175,6 +182,15 @@ fn first(json: &[u8], paths: &[Path]) -> Option<String> {
     found
         .find(|text| !text.is_empty())
         .map(std::borrow::Cow::into_owned)
+}
+
+/// Enough to understand what is wrong.
+fn shortened(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 /// How long a header such as `Retry-After` asks to wait: seconds, or a date compared with the

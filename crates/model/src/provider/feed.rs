@@ -102,15 +102,26 @@ pub enum Action {
 }
 
 impl Feed {
-    /// The request for the events since a noted position. The overlap is added here.
-    pub fn list(&self, since: Timestamp, cursor: Option<&PageCursor>) -> Request {
-        let created_from = Some(since - self.overlap);
+    /// The request for the events since a noted position, and until a time if one is given. The
+    /// overlap is added here.
+    pub fn list(
+        &self,
+        since: Timestamp,
+        until: Option<Timestamp>,
+        cursor: Option<&PageCursor>,
+    ) -> Request {
         let listing = Listing {
-            created_from,
+            created_from: Some(since - self.overlap),
+            created_until: until,
             cursor,
             ..Listing::default()
         };
         self.list.request(&listing)
+    }
+
+    /// Whether a part of it can be asked for that ends before now.
+    pub fn can_end(&self) -> bool {
+        self.at.until.is_some()
     }
 
     /// Where to go on when the provider no longer knows a cursor.
@@ -123,9 +134,16 @@ impl Feed {
         now.since(position) > self.retention
     }
 
-    /// Reads the answer to [`Self::list`].
-    pub fn parse_page(&self, body: &[u8]) -> Result<EventPage, PageError> {
+    /// Reads the answer to [`Self::list`] with this cursor.
+    pub fn parse_page(
+        &self,
+        cursor: Option<&PageCursor>,
+        body: &[u8],
+    ) -> Result<EventPage, PageError> {
         let page = self.list.parse(body)?;
+        if page.next.is_some() && page.next.as_ref() == cursor {
+            return Err(PageError::Stuck);
+        }
         let events = page
             .items
             .into_iter()

@@ -39,6 +39,8 @@ pub(super) struct ProviderFile {
 pub(super) struct CollectionFile {
     pub(super) title: String,
     pub(super) list: Spanned<Template>,
+    #[serde(default)]
+    pub(super) and_list: Vec<Spanned<Template>>,
     pub(super) get: Option<Spanned<Template>>,
     pub(super) id: Option<Path>,
     #[serde(rename = "type")]
@@ -321,6 +323,7 @@ pub(super) struct ParentFile {
     pub(super) collection: Spanned<String>,
     pub(super) id: Path,
     pub(super) touched_by: Option<Spanned<Vec<Pattern>>>,
+    pub(super) embedded: Option<Path>,
 }
 
 #[derive(Deserialize)]

@@ -16,6 +16,8 @@ pub struct Listing<'a> {
     pub parent: Option<&'a str>,
     /// Only records created then or later, where the list can filter so.
     pub created_from: Option<Timestamp>,
+    /// Only records created then or earlier, where the list can filter so.
+    pub created_until: Option<Timestamp>,
     /// Where the page before ended; `None` for the first page.
     pub cursor: Option<&'a PageCursor>,
     /// How many records to ask for; `None` for as many as a page may have.
@@ -44,6 +46,25 @@ pub enum PageCursor {
         /// The token.
         token: String,
     },
+    /// In another list of a collection that the provider shows in several.
+    List {
+        /// Which one, counted from 0; the cursors of the first one stand alone.
+        number: usize,
+        /// Where in it; at its first page for `None`.
+        at: Option<Box<Self>>,
+    },
+}
+
+impl PageCursor {
+    /// The creation time of the records at which it stands, where it tells.
+    pub fn created(&self) -> Option<Timestamp> {
+        match self {
+            Self::After { created, .. } => *created,
+            Self::At { created } => Some(*created),
+            Self::Token { .. } => None,
+            Self::List { at, .. } => at.as_ref()?.created(),
+        }
+    }
 }
 
 /// An answer does not have the shape that the definition declares. Nothing of it may be used.
@@ -64,8 +85,8 @@ pub enum PageError {
         /// Where it should say.
         path: Path,
     },
-    /// More pages follow, but there is no record to go on from.
-    #[error("there is more after a page without records to go on from")]
+    /// More pages follow, but there is no record to go on from, or it is the one before this page.
+    #[error("there is more after the page, but nothing to go on from")]
     Stuck,
     /// A record or event lacks what it cannot do without.
     #[error("item {index} of the answer has nothing usable at {path}")]
@@ -130,6 +151,17 @@ impl List {
                 from,
             );
         }
+        if let (Some(until), Some(created)) = (listing.created_until, &self.created) {
+            // So does one where they go downwards.
+            let narrowed = matches!(listing.cursor, Some(PageCursor::At { .. }))
+                && self.order == Order::NewestFirst;
+            push_time(
+                &mut request,
+                created.until.as_deref().filter(|_| !narrowed),
+                created,
+                until,
+            );
+        }
         match (listing.cursor, &self.next) {
             (Some(PageCursor::After { id, .. }), PageNext::AfterLast { send, .. }) => {
                 request.push(send, id)
@@ -154,7 +186,7 @@ impl List {
         self.onwards()?;
         match cursor {
             PageCursor::After { created, .. } => created.map(|created| PageCursor::At { created }),
-            PageCursor::At { .. } | PageCursor::Token { .. } => None,
+            PageCursor::At { .. } | PageCursor::Token { .. } | PageCursor::List { .. } => None,
         }
     }
 
@@ -184,6 +216,13 @@ impl List {
             // A list that does not say is whole.
             Err(_) => None,
         }
+    }
+
+    /// Whether a list inside a record says that it is all there.
+    pub(super) fn is_whole(&self, list: &[u8]) -> bool {
+        let last =
+            json::get(list, &self.records).and_then(|records| json::elements(records).last());
+        matches!(self.next_page(list, last), Ok(None))
     }
 
     /// A record in which the list at `path` says that it is whole.

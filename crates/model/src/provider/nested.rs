@@ -56,6 +56,9 @@ impl Collection {
             .nested_at(path)
             .ok_or_else(|| PageError::NoRecords { path: path.clone() })?;
         let page = nested.list.parse(body)?;
+        if page.next.is_some() && page.next == truncated.cursor {
+            return Err(PageError::Stuck);
+        }
         let next = page.next.map(|cursor| Truncated {
             cursor: Some(cursor),
             ..truncated.clone()
@@ -69,22 +72,23 @@ impl Collection {
 
     /// Completes a record with the elements that were missing of the list at `path`. The rest of the
     /// record stays as it is written.
-    pub fn complete(&self, row: &mut Row, path: &Path, missing: &[Bytes]) {
-        let Some(nested) = self.nested_at(path) else {
-            return;
-        };
+    pub fn complete(&self, row: &mut Row, path: &Path, missing: &[Bytes]) -> Result<(), PageError> {
+        let nested = self.nested_at(path);
+        let nested = nested.ok_or_else(|| PageError::NoRecords { path: path.clone() })?;
         let records = path.join(&nested.list.records);
-        let known = json::get(&row.data, &records).unwrap_or_default();
+        let no_records = || PageError::NoRecords {
+            path: records.clone(),
+        };
+        let known = json::get(&row.data, &records).ok_or_else(no_records)?;
         let all: Vec<&[u8]> = json::elements(known)
             .chain(missing.iter().map(AsRef::as_ref))
             .collect();
         let filled = json::replace(&row.data, &records, &json::array(&all));
         let ended = filled.and_then(|data| nested.list.end(&data, path));
-        if let Some(data) = ended {
-            row.data = Bytes::from(data);
-            row.hash = json::hash(&row.data, &self.volatile);
-        }
+        row.data = Bytes::from(ended.ok_or_else(no_records)?);
+        row.hash = json::hash(&row.data, &self.volatile);
         row.truncated.retain(|truncated| truncated.path != *path);
+        Ok(())
     }
 
     /// The lists of a record that are cut short.

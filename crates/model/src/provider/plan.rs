@@ -25,7 +25,7 @@ impl Definition {
                 .map(|check| format!("  check   {}", check.request)),
         );
         for feed in &self.feeds {
-            let request = feed.list(Timestamp::from_seconds(0) + feed.overlap, None);
+            let request = feed.list(Timestamp::from_seconds(0) + feed.overlap, None, None);
             lines.push(format!("  feed    {}: {request}", feed.name));
             lines.push(format!(
                 "          kept {}, overlap {}",
@@ -46,14 +46,27 @@ impl Definition {
             parent: collection.parent.as_ref().map(|_| "PARENT"),
             ..Listing::default()
         };
-        let order = match collection.list.order {
-            Order::NewestFirst => "newest first",
-            Order::OldestFirst => "oldest first",
-        };
-        let list = collection.list(&listing);
-        lines.extend(list.map(|list| format!("  list    {list}, {order}")));
+        for (number, list) in collection.lists.iter().enumerate() {
+            let order = match list.order {
+                Order::NewestFirst => "newest first",
+                Order::OldestFirst => "oldest first",
+            };
+            let first = PageCursor::List { number, at: None };
+            let listing = Listing {
+                cursor: Some(&first),
+                ..listing
+            };
+            let list = collection.list(&listing);
+            lines.extend(list.map(|list| format!("  list    {list}, {order}")));
+        }
         if let Some(parent) = &collection.parent {
-            lines.push(format!("          once for each {}", parent.collection));
+            lines.push(match &parent.embedded {
+                Some(path) => format!(
+                    "          once for each {} that does not hold all of them at {path}",
+                    parent.collection
+                ),
+                None => format!("          once for each {}", parent.collection),
+            });
             if !parent.touched_by.is_empty() {
                 lines.push(format!(
                     "          again after {}",
@@ -78,12 +91,13 @@ impl Definition {
                 nested.path, nested.list.template
             ));
         }
-        lines.push(changes(collection));
+        lines.extend(changes(collection));
         lines
     }
 }
 
-fn changes(collection: &Collection) -> String {
+fn changes(collection: &Collection) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(events) = &collection.events {
         let kinds = joined(&events.kinds);
         let mut line = format!("  changes {} events of {kinds}", events.feed);
@@ -94,16 +108,19 @@ fn changes(collection: &Collection) -> String {
             let touching: Vec<_> = events.refetch.iter().map(|(pattern, _)| pattern).collect();
             line.push_str(&format!("; read again after {}", joined(&touching)));
         }
-        return line;
+        lines.push(line);
     }
-    let Some(relist) = &collection.relist else {
-        return "  changes with its parent".to_owned();
-    };
-    let every = span(relist.every);
-    match relist.window.map(span) {
-        Some(window) => format!("  changes list the last {window} again every {every}"),
-        None => format!("  changes list all again every {every}"),
+    if let Some(relist) = &collection.relist {
+        let every = span(relist.every);
+        lines.push(match relist.window.map(span) {
+            Some(window) => format!("  changes list the last {window} again every {every}"),
+            None => format!("  changes list all again every {every}"),
+        });
     }
+    if lines.is_empty() {
+        lines.push("  changes with its parent".to_owned());
+    }
+    lines
 }
 
 /// A span in the greatest unit that says it exactly, as definitions write it.

@@ -62,6 +62,12 @@ pub enum RequestError {
         /// The collection's id.
         collection: String,
     },
+    /// The definition names no list.
+    #[error("{collection} has no list")]
+    NoList {
+        /// The collection's id.
+        collection: String,
+    },
     /// The collection is listed under a parent, and none was given.
     #[error("{collection} is listed under a parent")]
     NoParent {

@@ -25,7 +25,8 @@ struct Query {
 }
 
 impl Query {
-    /// Whether the first filter is given: `status` of subscriptions, `type` of events.
+    /// Whether the first filter is given: `status` of subscriptions, `active` of prices, `type` of
+    /// events.
     fn selects_first_filter(&self) -> bool {
         self.wanted.iter().any(|(index, _)| *index == 0)
     }
@@ -192,6 +193,7 @@ fn matches(collection: Collection, query: &Query, facets: &[Option<Box<str>>]) -
     let first = facet(0).unwrap_or_default();
     let hidden = match collection {
         Collection::Subscription => first == "canceled" && !query.selects_first_filter(),
+        Collection::Price => first == "false" && !query.selects_first_filter(),
         Collection::Event => !query.types.is_empty() && !query.types.contains(first),
         _ => false,
     };

@@ -134,6 +134,9 @@ pub(super) struct ConsumerOut {
     num_ack_pending: u64,
     /// Dead letters.
     num_dead: u64,
+    /// When the oldest of the dead letters died; `null` while there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest_dead_at: Option<Timestamp>,
     /// Where it stands in the stream.
     stats: ConsumerStats,
     /// Whether this change restarted it; only in the answer to a change.
@@ -169,6 +172,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         position,
         last_idx,
         lag,
+        oldest_dead_at,
         rate,
     } = view;
     let lag_ms = lag.map_or(0, |lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX));
@@ -198,6 +202,7 @@ pub(super) fn out(view: ConsumerView) -> ConsumerOut {
         num_pending: counts.pending,
         num_ack_pending: counts.ack_pending,
         num_dead: counts.dead,
+        oldest_dead_at,
         stats: ConsumerStats {
             position,
             last_idx,

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::auth::{CanAdmin, CanRead};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
-use super::list::Part;
+use super::list::{Part, no_cursor};
 use super::messages::{json_bytes, reach};
 use super::record_json::{RecordWriter, member};
 use super::{App, Errors};
@@ -59,10 +59,10 @@ async fn list_dead_letters(
     Ok(json_bytes(write(&consumer, &found)))
 }
 
+/// Reads the `next_cursor` that [`write`] wrote.
 pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<RecordId>, ApiError> {
-    let wrong = || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
     cursor
-        .map(|cursor| RecordId::parse(cursor).ok_or_else(wrong))
+        .map(|cursor| RecordId::parse(cursor).ok_or_else(no_cursor))
         .transpose()
 }
 

@@ -65,11 +65,9 @@ impl Part {
         out: impl Fn(Stored<T>) -> O,
     ) -> Result<List<O>, ApiError> {
         let limit = self.limit()?;
-        let after = self.cursor.map(|cursor| {
-            let wrong =
-                || ApiError::invalid("cursor", "must be the next_cursor of an earlier answer");
-            headrace_model::ids::parse_uuid(&cursor).ok_or_else(wrong)
-        });
+        let after = self
+            .cursor
+            .map(|cursor| headrace_model::ids::parse_uuid(&cursor).ok_or_else(no_cursor));
         let after = after.transpose()?;
         let mut rest = objects
             .into_iter()
@@ -82,6 +80,11 @@ impl Part {
             next_cursor,
         })
     }
+}
+
+/// What was passed as a cursor is none.
+pub(super) fn no_cursor() -> ApiError {
+    ApiError::invalid("cursor", "must be the next_cursor of an earlier answer")
 }
 
 /// A `metadata` filter: a JSON object that the object's metadata must contain.

@@ -6,7 +6,7 @@ use axum::body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use headrace_engine::{Caller, Delivery, Peek, PeekMark, Peeks, Stored};
+use headrace_engine::{Caller, Delivery, Peek, PeekPage, PeekPlace, Stored};
 use headrace_model::config::HttpConsumer;
 use headrace_model::time::parse_span;
 use headrace_model::{ConsumerId, StreamId};
@@ -243,29 +243,21 @@ async fn peek_messages(
             ));
         }
     };
-    let from = match cursor {
-        None => PeekMark::default(),
-        Some(cursor) => read_mark(&cursor).ok_or_else(|| {
-            ApiError::invalid("cursor", "must be the next_cursor of an earlier answer")
-        })?,
-    };
-    let peeks = app.engine.peek(&consumer, what, from, limit).await?;
-    Ok(json_bytes(write_peeked(consumer.value.stream_id, &peeks)))
+    let after = cursor.map(|cursor| PeekPlace::parse(&cursor).ok_or_else(super::list::no_cursor));
+    let after = after.transpose()?;
+    let page = app.engine.peek(&consumer, what, after, limit).await?;
+    Ok(json_bytes(write_peeked(consumer.value.stream_id, &page)))
 }
 
-fn read_mark(cursor: &str) -> Option<PeekMark> {
-    let (seen, idx) = cursor.split_once('.')?;
-    Some(PeekMark {
-        seen: seen.parse().ok()?,
-        idx: super::list::read_idx(idx)?,
-    })
-}
-
-fn write_peeked(stream: StreamId, peeks: &Peeks) -> Vec<u8> {
-    let Peeks { peeked, book, next } = peeks;
+fn write_peeked(stream: StreamId, page: &PeekPage) -> Vec<u8> {
+    let PeekPage {
+        messages,
+        book,
+        next,
+    } = page;
     let mut out = b"{\"data\":[".to_vec();
     let mut records = RecordWriter::new(stream, book);
-    for (at, one) in peeked.iter().enumerate() {
+    for (at, one) in messages.iter().enumerate() {
         out.extend_from_slice(if at > 0 {
             b",{\"attempts\":"
         } else {
@@ -279,8 +271,8 @@ fn write_peeked(stream: StreamId, peeks: &Peeks) -> Vec<u8> {
         out.push(b'}');
     }
     out.push(b']');
-    if let Some(PeekMark { seen, idx }) = next {
-        member(&mut out, "next_cursor", &format!("{seen}.{idx}"));
+    if let Some(next) = next {
+        member(&mut out, "next_cursor", &next.to_string());
     }
     out.push(b'}');
     out

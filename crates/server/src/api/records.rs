@@ -113,11 +113,12 @@ async fn list_records(
     };
     let (engine, org) = (&app.engine, caller.org);
     let records = match &params.upstream_id {
-        None => engine.records(org, stream, &filter, range).await?,
         Some(id) => {
-            let found = engine.records_by_upstream_id(org, stream, &filter, id, range);
-            found.await?
+            engine
+                .records_by_upstream_id(org, stream, &filter, id, range)
+                .await?
         }
+        None => engine.records(org, stream, &filter, range).await?,
     };
     // A reader that follows the stream keeps its cursor at the end; one that goes back has an end.
     let last = records.page.rows.last().map(|row| row.idx);

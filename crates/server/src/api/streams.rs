@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headrace_engine::{Stored, StreamView};
+use headrace_engine::{Stored, StreamPatch, StreamView};
 use headrace_model::{StreamId, Timestamp, config};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -24,13 +24,29 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(get_stream, update_stream, delete_stream))
 }
 
-/// A new stream, or a new slug.
+/// A new stream.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StreamIn {
     /// 1 to 64 letters, digits, `-` or `_`; unique. `name` is accepted too.
     #[serde(alias = "name")]
     slug: String,
+    /// Days after which a deleted record that every consumer has passed leaves the stream, 1 to
+    /// 36500; never, unless given.
+    tombstone_retention_days: Option<u32>,
+}
+
+/// What is to be changed of a stream.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StreamPatchIn {
+    /// Another slug. `name` is accepted too.
+    #[serde(alias = "name")]
+    slug: Option<String>,
+    /// How long deleted records stay, in days; `null` for ever.
+    #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<u32>)]
+    tombstone_retention_days: Option<Option<u32>>,
 }
 
 /// A stream.
@@ -42,6 +58,8 @@ struct StreamOut {
     slug: String,
     /// Its organisation.
     org_id: Uuid,
+    /// Days that deleted records stay; `null` for ever.
+    tombstone_retention_days: Option<u32>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -77,12 +95,17 @@ fn out(stream: Stored<config::Stream>) -> StreamOut {
         revision: _,
         created_at,
         updated_at,
-        value: config::Stream { slug },
+        value,
     } = stream;
+    let config::Stream {
+        slug,
+        tombstone_retention_days,
+    } = value;
     StreamOut {
         id,
         slug,
         org_id: org.0,
+        tombstone_retention_days,
         created_at,
         updated_at,
         stats: None,
@@ -119,7 +142,15 @@ async fn create_stream(
     NewId(id): NewId,
     Body(input): Body<StreamIn>,
 ) -> Result<(StatusCode, Json<StreamOut>), ApiError> {
-    let stream = app.engine.create_stream(caller.org, input.slug, id).await?;
+    let StreamIn {
+        slug,
+        tombstone_retention_days,
+    } = input;
+    let stream = config::Stream {
+        slug,
+        tombstone_retention_days,
+    };
+    let stream = app.engine.create_stream(caller.org, stream, id).await?;
     Ok((StatusCode::CREATED, Json(out(stream))))
 }
 
@@ -163,20 +194,26 @@ async fn get_stream(
     }
 }
 
-/// Renames a stream.
-#[utoipa::path(patch, path = "/v1/streams/{stream}", tag = "streams", request_body = StreamIn,
+/// Changes a stream.
+#[utoipa::path(patch, path = "/v1/streams/{stream}", tag = "streams", request_body = StreamPatchIn,
     params(("stream" = String, Path, description = "id or slug")),
     responses((status = 200, body = StreamOut), Errors))]
 async fn update_stream(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Body(input): Body<StreamIn>,
+    Body(input): Body<StreamPatchIn>,
 ) -> Result<Json<StreamOut>, ApiError> {
-    Ok(Json(out(app
-        .engine
-        .rename_stream(caller.org, &name, input.slug)
-        .await?)))
+    let StreamPatchIn {
+        slug,
+        tombstone_retention_days,
+    } = input;
+    let patch = StreamPatch {
+        slug,
+        tombstone_retention_days,
+    };
+    let stream = app.engine.update_stream(caller.org, &name, patch).await?;
+    Ok(Json(out(stream)))
 }
 
 /// What goes with the stream.

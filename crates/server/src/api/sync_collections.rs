@@ -79,6 +79,10 @@ struct BackfillIn {
     since: Option<Timestamp>,
     /// These records.
     upstream_ids: Option<Vec<String>>,
+    /// When everything is read: any number of records may turn out to be deleted. Without it, a number
+    /// that is more than usual is only told.
+    #[serde(default)]
+    confirm_deletes: bool,
 }
 
 /// Reads a collection again, without hiding what is there.
@@ -93,11 +97,18 @@ async fn backfill_collection(
     Body(BackfillIn {
         since,
         upstream_ids,
+        confirm_deletes,
     }): Body<BackfillIn>,
 ) -> Result<(StatusCode, Json<SyncOut>), ApiError> {
     let (sync, collection) = of_collection(&app, &caller, path).await?;
+    if confirm_deletes && (since.is_some() || upstream_ids.is_some()) {
+        return Err(ApiError::invalid(
+            "confirm_deletes",
+            "deletes are looked for when everything is read: give neither since nor upstream_ids",
+        ));
+    }
     let reread = match (since, upstream_ids) {
-        (None, None) => Reread::All,
+        (None, None) => Reread::All { confirm_deletes },
         (Some(since), None) => Reread::Since(since),
         (None, Some(ids)) if (1..=1_000).contains(&ids.len()) => Reread::UpstreamIds(ids),
         (None, Some(_)) => return Err(ApiError::invalid("upstream_ids", "must be 1 to 1000 ids")),

@@ -202,8 +202,11 @@ struct BackfillDoc {
     completed_at: Option<Timestamp>,
     /// Records read.
     records: u64,
-    /// Records there are, where the provider tells.
+    /// About how many records there are, once that can be told.
     estimated_total: Option<u64>,
+    /// About when it will be complete, while it goes on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    estimated_completion_at: Option<Timestamp>,
     /// Where it is.
     cursor: Option<String>,
 }
@@ -237,6 +240,7 @@ pub(super) fn out(view: SyncView) -> SyncOut {
             completed_at: one.backfill.completed_at,
             records: one.backfill.records,
             estimated_total: one.backfill.estimated_total,
+            estimated_completion_at: one.backfill.estimated_completion_at,
             cursor: one.backfill.cursor,
         },
         last_checked_at: one.last_checked_at,

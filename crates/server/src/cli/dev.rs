@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use headrace_engine::sync::SyncSettings;
+use headrace_engine::sync::{SyncSettings, SyncStatus};
 use headrace_engine::{Engine, NewCredential};
 use headrace_model::config::{self, ApiToken, DeliverPolicy, Frequency, HttpConsumer, Scope};
 use headrace_model::filter::Filter;
 use headrace_model::secret::Secret;
-use headrace_model::{CredentialId, OrgId, StreamId};
+use headrace_model::{CredentialId, OrgId, StreamId, Timestamp};
 use headrace_sandbox::stripe::{Stripe, StripeOptions};
 
 use super::out;
@@ -146,7 +146,14 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
     let org = engine.first_org().await?;
     let stream = match engine.stream(org, "dev").await {
         Ok(stream) => stream,
-        Err(_) => engine.create_stream(org, "dev".to_owned(), None).await?,
+        Err(_) => {
+            let slug = "dev".to_owned();
+            let stream = config::Stream {
+                slug,
+                tombstone_retention_days: None,
+            };
+            engine.create_stream(org, stream, None).await?
+        }
     };
     let stream = StreamId(stream.id);
     let new = NewCredential {
@@ -284,7 +291,10 @@ async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {
             backfilled_at = Some(stats.last_idx);
         }
         let phase = match backfilled_at {
-            None => format!("backfilling: {read} records read"),
+            None => format!(
+                "backfilling: {read} records read{}",
+                time_left(&status, engine.clock().now())
+            ),
             Some(idx) => format!(
                 "following: {} changes since the backfill",
                 stats.last_idx - idx
@@ -299,6 +309,18 @@ async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {
         } else {
             out::line(&text)
         }
+    }
+}
+
+/// How long the slowest collection will still be read, where that can be told.
+fn time_left(status: &SyncStatus, now: Timestamp) -> String {
+    let ends = status
+        .collections
+        .iter()
+        .map(|one| one.backfill.estimated_completion_at);
+    match ends.flatten().max() {
+        Some(end) => format!(", done in about {} s", end.since(now).as_secs() + 1),
+        None => String::new(),
     }
 }
 

@@ -99,6 +99,10 @@ async fn a_message_given_back_comes_again_and_a_dead_one_is_redriven() {
     }
     assert!(take(&server, json!({})).await.is_empty());
     let dead = server.get("/v1/http-consumers/c/dead-letters").await;
+    let consumer = server.get("/v1/http-consumers/c").await;
+    assert_eq!(consumer["num_dead"], 1);
+    assert!(consumer["oldest_dead_at"].is_string());
+    assert_eq!(consumer["oldest_dead_at"], dead["data"][0]["died_at"]);
     assert_eq!(dead["data"][0]["attempts"], 2);
     assert_eq!(dead["data"][0]["last_error"], "no luck");
     assert_eq!(dead["data"][0]["record"]["data"]["object"], "customer");
@@ -110,7 +114,9 @@ async fn a_message_given_back_comes_again_and_a_dead_one_is_redriven() {
         .await;
     assert_eq!(redriven.expect(200)["count"], 1);
     assert_eq!(take(&server, json!({})).await[0]["attempts"], 1);
-    assert_eq!(server.get("/v1/http-consumers/c").await["num_dead"], 0);
+    let consumer = server.get("/v1/http-consumers/c").await;
+    assert_eq!(consumer["num_dead"], 0);
+    assert!(consumer["oldest_dead_at"].is_null());
 }
 
 #[tokio::test]

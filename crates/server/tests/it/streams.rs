@@ -31,6 +31,31 @@ async fn a_stream_is_made_read_renamed_and_removed() {
 }
 
 #[tokio::test]
+async fn tombstones_stay_for_the_days_that_are_set() {
+    let server = Server::start();
+    let unlimited = server.post("/v1/streams", json!({"slug": "a"})).await;
+    assert!(unlimited.expect(201)["tombstone_retention_days"].is_null());
+    let limited = json!({"slug": "b", "tombstone_retention_days": 30});
+    let limited = server.post("/v1/streams", limited).await.expect(201);
+    assert_eq!(limited["tombstone_retention_days"], 30);
+    let patch = async |body| server.patch("/v1/streams/b", body).await;
+    let renamed = patch(json!({"slug": "c"})).await.expect(200);
+    assert_eq!(renamed["tombstone_retention_days"], 30);
+    let patch = async |body| server.patch("/v1/streams/c", body).await;
+    let longest = json!({"tombstone_retention_days": 36_500});
+    assert_eq!(patch(longest).await.expect(200)["slug"], "c");
+    for bad in [0, 36_501] {
+        let refused = patch(json!({"tombstone_retention_days": bad})).await;
+        assert_eq!(refused.invalid_fields(), ["tombstone_retention_days"]);
+    }
+    patch(json!({"tombstone_retention_days": null}))
+        .await
+        .expect(200);
+    let read = server.get("/v1/streams/c").await;
+    assert!(read["tombstone_retention_days"].is_null());
+}
+
+#[tokio::test]
 async fn slugs_are_unique_and_plain() {
     let server = Server::start();
     server

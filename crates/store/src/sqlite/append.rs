@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use super::keys::{self, Key};
 use super::streams::{Delta, Move, row_id};
+use super::syncing;
 use crate::{Appended, Batch, CursorWrite, Fence, Lane, Outcome, Result, StoreError};
 
 /// What an append answers, and what it changed.
@@ -94,6 +95,7 @@ struct Old {
     inserted_at: i64,
     bytes: u64,
     data: Option<Vec<u8>>,
+    parent_id: Option<String>,
 }
 
 impl<'a> Tail<'a> {
@@ -211,12 +213,14 @@ impl<'a> Tail<'a> {
             .or(of_old(|old| old.updated_at))
             .or(created_at);
         let inserted_at = of_old(|old| Some(old.inserted_at)).unwrap_or(self.now.as_micros());
+        let old_parent = old.as_ref().and_then(|old| old.parent_id.as_deref());
+        let parent_id = seen.parent_id.as_deref().or(old_parent);
         let idx = self.next_idx();
         self.db
             .prepare_cached(
                 "insert into log (id, lane, record, kind, upstream_id, upstream_created_at,
-                     upstream_updated_at, inserted_at, updated_at, data)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     upstream_updated_at, inserted_at, updated_at, data, parent_id)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 row_id(self.delta.no, idx),
@@ -229,6 +233,7 @@ impl<'a> Tail<'a> {
                 inserted_at,
                 self.now.as_micros(),
                 data,
+                parent_id,
             ])?;
         keys::put(
             self.db,
@@ -283,6 +288,7 @@ impl<'a> Tail<'a> {
                 inserted_at: row.get(2)?,
                 bytes: row.get::<_, i64>(3)?.cast_unsigned(),
                 data: row.get(4)?,
+                parent_id: row.get(5)?,
             })
         };
         let idx = key.known.idx;
@@ -291,7 +297,7 @@ impl<'a> Tail<'a> {
             .prepare_cached(
                 "delete from log where id = ?1
                  returning upstream_created_at, upstream_updated_at, inserted_at, length(data),
-                     iif(?2, data, null)",
+                     iif(?2, data, null), parent_id",
             )?
             .query_row(params![row_id(self.delta.no, idx), keep_data], read)
             .optional()?
@@ -354,6 +360,9 @@ impl<'a> Tail<'a> {
 
 /// A cursor that stays as it is costs no write: a poll that brought nothing touches no disk.
 fn write_cursor(db: &Connection, sync: SyncId, cursor: &CursorWrite) -> Tx<()> {
+    if cursor.body.is_empty() {
+        return syncing::drop_cursors(db, sync, Some(&cursor.collection));
+    }
     db.prepare_cached(
         "insert into cursor (sync, collection, body) values (?, ?, ?)
          on conflict do update set body = excluded.body where body is not excluded.body",

@@ -97,6 +97,15 @@ pub(super) fn page(
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
+/// When the oldest dead letter died.
+pub(super) fn oldest(db: &Connection, consumer: ConsumerId) -> Tx<Option<Timestamp>> {
+    let no = number(db, consumer)?;
+    let oldest: Option<i64> = db
+        .prepare_cached("select min(died_at) from dead_letter where consumer = ?")?
+        .query_row([no], |row| row.get(0))?;
+    Ok(oldest.map(Timestamp::from_micros))
+}
+
 fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
     let no = db
         .prepare_cached("select no from consumer where id = ?")?
@@ -138,14 +147,7 @@ fn current(
     let Some(stream) = stream else {
         return Ok(None);
     };
-    let key = keys::find(db, stream, record)?.filter(|key| {
-        let lane = selection
-            .lanes
-            .as_ref()
-            .is_none_or(|lanes| lanes.contains(&key.lane));
-        lane && selection
-            .deleted
-            .is_none_or(|deleted| deleted == key.known.deleted)
-    });
+    let key = keys::find(db, stream, record)?;
+    let key = key.filter(|key| selection.takes(key.lane, key.known.deleted));
     Ok(key.map(|key| key.known.idx))
 }

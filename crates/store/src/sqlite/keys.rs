@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Tx;
 use super::streams::split_row_id;
+use crate::Place;
 
 /// What is known of a record of a stream.
 pub(super) struct Key {
@@ -41,6 +42,17 @@ pub(super) fn find(db: &Connection, stream: i64, record: RecordId) -> Tx<Option<
         .optional()?;
     // A key of another stream is what a dropped log has left behind.
     Ok(found.and_then(|(no, key)| (no == stream).then_some(key)))
+}
+
+/// Where records of the stream with this number are.
+pub(super) fn places(db: &Connection, stream: i64, records: &[RecordId]) -> Tx<Vec<Option<Place>>> {
+    let place = |key: Key| Place {
+        idx: key.known.idx,
+        lane: key.lane,
+        deleted: key.known.deleted,
+    };
+    let find = |record: &RecordId| Ok(find(db, stream, *record)?.map(place));
+    records.iter().map(find).collect()
 }
 
 /// Points the record at its new entry.

@@ -1,10 +1,11 @@
 //! The live set of a stream: which indexes are in its log, per lane, tombstones apart.
 //!
 //! It answers counts by rank and finds the next matching indexes without touching what a filter
-//! rejects: the cost follows the answer and the number of lanes that match, never the backlog.
+//! rejects: the cost follows the answer and the number of lanes that match and have something beyond
+//! the position, never the backlog. A consumer that is at the end pays for what is new.
 
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::iter;
 
 use headrace_model::LaneNo;
@@ -17,10 +18,14 @@ use crate::Selection;
 pub(super) struct LiveSet {
     all: Indexes,
     lanes: HashMap<LaneNo, Indexes>,
+    /// The lanes by the highest index that each has ever had.
+    by_last: BTreeSet<(u64, LaneNo)>,
 }
 
 #[derive(Debug, Default)]
 struct Indexes {
+    /// The highest that was ever inserted.
+    last: u64,
     present: RoaringTreemap,
     tombstones: RoaringTreemap,
 }
@@ -29,7 +34,13 @@ impl LiveSet {
     /// An entry came.
     pub(super) fn insert(&mut self, idx: u64, lane: LaneNo, deleted: bool) {
         self.all.of(deleted).insert(idx);
-        self.lanes.entry(lane).or_default().of(deleted).insert(idx);
+        let indexes = self.lanes.entry(lane).or_default();
+        indexes.of(deleted).insert(idx);
+        if idx > indexes.last {
+            self.by_last.remove(&(indexes.last, lane));
+            self.by_last.insert((idx, lane));
+            indexes.last = idx;
+        }
     }
 
     /// An entry left.
@@ -55,7 +66,7 @@ impl LiveSet {
 
     /// How many match after the index `after`.
     pub(super) fn count_after(&self, selection: &Selection, after: u64) -> u64 {
-        let sets = self.matching(selection);
+        let sets = self.matching(selection, after);
         sets.iter()
             .map(|set| set.range_cardinality(after.saturating_add(1)..))
             .sum()
@@ -74,7 +85,8 @@ impl LiveSet {
             indexes.advance_to(after.saturating_add(1));
             indexes
         };
-        let sources = self.matching(selection).into_iter().map(rest).collect();
+        let sources = self.matching(selection, after);
+        let sources = sources.into_iter().map(rest).collect();
         merge(sources, |idx| u64::MAX - idx)
             .take_while(|idx| *idx <= upto)
             .take(limit)
@@ -93,17 +105,16 @@ impl LiveSet {
             indexes.advance_back_to(before.saturating_sub(1));
             indexes.rev()
         };
-        let sources = self.matching(selection).into_iter().map(rest).collect();
+        let sources = self.matching(selection, 0);
+        let sources = sources.into_iter().map(rest).collect();
         merge(sources, |idx| idx).take(limit).collect()
     }
 
-    fn matching(&self, selection: &Selection) -> Vec<&RoaringTreemap> {
+    /// The sets that may have something that matches after the index `after`.
+    fn matching(&self, selection: &Selection, after: u64) -> Vec<&RoaringTreemap> {
         let lanes: Vec<&Indexes> = match &selection.lanes {
             None => vec![&self.all],
-            Some(lanes) => lanes
-                .iter()
-                .filter_map(|lane| self.lanes.get(lane))
-                .collect(),
+            Some(wanted) => self.lanes_beyond(wanted, after),
         };
         let mut sets = Vec::with_capacity(lanes.len() * 2);
         for lane in lanes {
@@ -114,7 +125,28 @@ impl LiveSet {
                 sets.push(&lane.tombstones);
             }
         }
+        sets.retain(|set| !set.is_empty());
         sets
+    }
+}
+
+impl LiveSet {
+    /// Those of the lanes that may have something after the index `after`. Goes through the lanes
+    /// that are wanted or through those that are beyond, whichever are fewer.
+    fn lanes_beyond(&self, wanted: &[LaneNo], after: u64) -> Vec<&Indexes> {
+        let first = (after.saturating_add(1), LaneNo(0));
+        let beyond = self.by_last.range(first..).take(wanted.len());
+        let beyond: Vec<LaneNo> = beyond.map(|(_, lane)| *lane).collect();
+        let all_seen = beyond.len() < wanted.len();
+        let lanes = match all_seen {
+            true => beyond.iter(),
+            false => wanted.iter(),
+        };
+        lanes
+            .filter(|lane| !all_seen || wanted.binary_search(lane).is_ok())
+            .filter_map(|lane| self.lanes.get(lane))
+            .filter(|lane| lane.last > after)
+            .collect()
     }
 }
 

@@ -7,10 +7,21 @@ use super::error::{FILE, Tx};
 use crate::StoreError;
 
 /// Applied in order; the version is the place in this list, from 1. Never edit one that was released.
-const MIGRATIONS: &[(&str, &str)] = &[("first", include_str!("../../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("first", include_str!("../../migrations/0001_first.sql")),
+    ("parents", include_str!("../../migrations/0002_parents.sql")),
+    (
+        "retention",
+        include_str!("../../migrations/0004_retention.sql"),
+    ),
+];
 
 /// Brings the schema up to date, in one transaction.
 pub(super) fn migrate(db: &mut Connection) -> Tx<()> {
+    migrate_by(db, MIGRATIONS)
+}
+
+fn migrate_by(db: &mut Connection, migrations: &[(&str, &str)]) -> Tx<()> {
     let tx = db.transaction()?;
     tx.execute_batch(
         "create table if not exists schema_migration (
@@ -20,7 +31,7 @@ pub(super) fn migrate(db: &mut Connection) -> Tx<()> {
             applied_at integer not null
         )",
     )?;
-    let known = MIGRATIONS.len() as i64;
+    let known = migrations.len() as i64;
     let found: i64 = tx.query_row(
         "select coalesce(max(version), 0) from schema_migration",
         [],
@@ -29,7 +40,7 @@ pub(super) fn migrate(db: &mut Connection) -> Tx<()> {
     if found > known {
         return Err(StoreError::TooNew { found, known }.into());
     }
-    for (version, (name, sql)) in (1_i64..).zip(MIGRATIONS) {
+    for (version, (name, sql)) in (1_i64..).zip(migrations) {
         apply(&tx, version, name, sql)?;
     }
     tx.commit()?;
@@ -61,5 +72,29 @@ fn apply(db: &Connection, version: i64, name: &str, sql: &str) -> Tx<()> {
             )?;
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_from_before_parents_stay_and_have_none() {
+        let mut db = Connection::open_in_memory().unwrap();
+        assert!(migrate_by(&mut db, &MIGRATIONS[..1]).is_ok());
+        db.execute_batch(
+            "insert into log (id, lane, record, kind, upstream_id, inserted_at, updated_at, data)
+             values (7, 1, x'00', 0, 'a', 0, 0, x'7b7d')",
+        )
+        .unwrap();
+        assert!(migrate(&mut db).is_ok());
+        assert!(migrate(&mut db).is_ok(), "a second time does nothing");
+        let entry: (String, Option<String>) = db
+            .query_row("select upstream_id, parent_id from log", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(entry, ("a".to_owned(), None));
     }
 }

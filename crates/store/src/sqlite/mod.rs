@@ -24,6 +24,7 @@ mod rows;
 mod steps;
 mod store;
 mod streams;
+mod sweep;
 mod syncing;
 mod turn;
 mod writer;

@@ -82,6 +82,8 @@ fn choose(active: &mut Active, next: &Next<'_>, batch: usize) -> (Vec<u64>, Vec<
 }
 
 /// Leases what was read. What is missing has left the log since it was chosen: its successor is ahead.
+/// What is due again under a filter that does not take it is done: a crash between a new filter and
+/// [`headrace_model::delivery::Consumer::refilter`] heals here.
 fn lease(
     active: &mut Active,
     next: &Next<'_>,
@@ -93,8 +95,12 @@ fn lease(
     let seen = found.looked_at.saturating_sub(again.len());
     let fresh = fresh.get(..seen).unwrap_or(fresh);
     let mut rows: HashMap<u64, Row> = found.rows.into_iter().map(|row| (row.idx, row)).collect();
-    for idx in again.iter().filter(|idx| !rows.contains_key(idx)) {
-        active.machine.supersede(*idx);
+    // Of what lies beyond, the selection may not know the lane yet.
+    let takes = |row: &Row| row.idx > next.upto || next.selection.takes(row.lane, row.deleted);
+    for idx in again {
+        if !rows.get(idx).is_some_and(takes) {
+            active.machine.supersede(*idx);
+        }
     }
     let entry = |idx: &u64| {
         let row = rows.get(idx)?;

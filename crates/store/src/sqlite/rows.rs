@@ -1,8 +1,8 @@
 //! Log rows by index.
 
 use bytes::Bytes;
-use headrace_model::{LaneNo, RecordId, StreamId, Timestamp};
-use rusqlite::{Connection, OptionalExtension};
+use headrace_model::{LaneNo, RecordId, StreamId, SyncId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::error::Tx;
 use super::keys;
@@ -57,6 +57,27 @@ pub(super) fn of_record(db: &Connection, stream: StreamId, record: RecordId) -> 
         Some(key) => one(db, row_id(no, key.known.idx)),
         None => Ok(None),
     }
+}
+
+/// The upstream ids of what is live below a parent.
+pub(super) fn children(
+    db: &Connection,
+    stream: StreamId,
+    sync: SyncId,
+    collection: &str,
+    parent: &str,
+) -> Tx<Vec<String>> {
+    let mut query = db.prepare_cached(
+        "select log.upstream_id from stream
+         join lane on lane.stream = stream.no and lane.sync = ?2 and lane.collection = ?3
+         join log on log.lane = lane.no and log.parent_id = ?4 and log.kind = 0
+         where stream.id = ?1 order by log.id",
+    )?;
+    let found = query.query_map(
+        params![stream.0.as_bytes(), sync.0.as_bytes(), collection, parent],
+        |row| row.get(0),
+    )?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// The index just before the first entry that was committed at `time` or later. Commit times never

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::append::{self, Prepared};
 use super::error::backend;
 use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, objects, read, rows, syncing};
+use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
-    Next, Object, Page, Range, Result, Row, Selection, Store, StreamStats, Write, breakpoint,
+    Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
+    Write, breakpoint,
 };
 
 #[async_trait]
@@ -91,6 +92,30 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn children(
+        &self,
+        stream: StreamId,
+        sync: SyncId,
+        collection: &str,
+        parent: &str,
+    ) -> Result<Vec<String>> {
+        let (collection, parent) = (collection.to_owned(), parent.to_owned());
+        self.readers
+            .read("read the children of a record", move |db| {
+                rows::children(db, stream, sync, &collection, &parent)
+            })
+            .await
+    }
+
+    async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>> {
+        let Some(no) = self.stream(stream)?.log().no else {
+            return Ok(vec![None; records.len()]);
+        };
+        self.readers
+            .read("find records", move |db| keys::places(db, no, &records))
+            .await
+    }
+
     async fn lanes(&self, stream: StreamId) -> Result<Arc<Vec<Lane>>> {
         Ok(Arc::clone(&self.stream(stream)?.log().lanes))
     }
@@ -113,6 +138,10 @@ impl Store for SqliteStore {
 
     async fn stats(&self, stream: StreamId) -> Result<StreamStats> {
         Ok(read::stats(&*self.stream(stream)?))
+    }
+
+    async fn sweep(&self, stream: StreamId, sweep: Sweep) -> Result<Swept> {
+        self.sweep_log(stream, sweep).await
     }
 
     async fn drop_log(&self, stream: StreamId) -> Result<()> {
@@ -239,6 +268,12 @@ impl Store for SqliteStore {
             .read("read dead letters", move |db| {
                 dead::page(db, consumer, after, limit)
             })
+            .await
+    }
+
+    async fn oldest_death(&self, consumer: ConsumerId) -> Result<Option<Timestamp>> {
+        self.readers
+            .read("read dead letters", move |db| dead::oldest(db, consumer))
             .await
     }
 

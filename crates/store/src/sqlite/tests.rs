@@ -24,6 +24,7 @@ async fn open(directory: &Path) -> SqliteStore {
 
 async fn append(store: &SqliteStore, id: &str, size: usize) -> crate::Result<()> {
     let seen = Observation {
+        parent_id: None,
         upstream_id: id.to_owned(),
         content: Content::Present {
             data: vec![b'1'; size].into(),

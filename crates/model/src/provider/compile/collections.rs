@@ -9,6 +9,7 @@ use super::super::format::{
     CollectionFile, EventsFile, FieldsFile, ParentFile, ProviderFile, RelistFile,
 };
 use super::super::nested::Nested;
+use super::super::syntax::Template;
 use super::provider::list;
 use super::{Checker, CollectionsFile, in_file_order};
 use crate::json::{MAX_VOLATILE, Path};
@@ -61,7 +62,11 @@ fn collection(
     } else {
         &[]
     };
-    at.path(&file.list, parents);
+    let lists: Vec<&Spanned<Template>> =
+        std::iter::once(&file.list).chain(&file.and_list).collect();
+    for list in &lists {
+        at.path(list, parents);
+    }
     if let Some(get) = &file.get {
         at.path(get, &["id"]);
     }
@@ -98,7 +103,10 @@ fn collection(
             .as_ref()
             .map(|relist| compile_relist(relist, file, provider, at)),
         immutable: file.immutable,
-        list: list(&file.list, provider, created.as_ref()),
+        lists: lists
+            .into_iter()
+            .map(|template| list(template, provider, created.as_ref()))
+            .collect(),
         get: file.get.as_ref().map(|get| get.get_ref().clone()),
         id_path: file
             .id
@@ -172,6 +180,7 @@ fn compile_parent(parent: &ParentFile, above: &[Collection], at: &mut Checker<'_
     Parent {
         collection: name.clone(),
         id_path: parent.id.clone(),
+        embedded: parent.embedded.clone(),
         touched_by: parent
             .touched_by
             .as_ref()

@@ -134,8 +134,8 @@ fn shape_mistakes_have_a_place() {
         ),
         (
             "provider.toml",
-            "[{ status = \"401\" }]",
-            "[{}]",
+            "reauthorize = [{ status = \"401\" },",
+            "reauthorize = [{},",
             "errors.reauthorize",
             "nothing at all",
         ),
@@ -189,8 +189,8 @@ fn references_are_checked() {
         ),
         (
             "collections.toml",
-            "list = \"/prices\"",
-            "list = \"prices\"",
+            "list = \"/prices?active=true\"",
+            "list = \"prices?active=true\"",
             "price.list",
             "begins with `/`",
         ),

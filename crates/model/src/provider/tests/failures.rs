@@ -77,7 +77,7 @@ fn failures_are_sorted() {
             409,
             vec![("Stripe-Should-Retry", "false")],
             "",
-            Failure::Rejected,
+            Failure::Retry(None),
         ),
         (
             400,
@@ -95,7 +95,7 @@ fn failures_are_sorted() {
             500,
             vec![("Stripe-Should-Retry", "false")],
             "",
-            Failure::Rejected,
+            Failure::Retry(None),
         ),
     ] {
         assert_eq!(
@@ -103,6 +103,8 @@ fn failures_are_sorted() {
             expected,
             "{status} {headers:?} {body}"
         );
+        let leave_alone = headers.contains(&("Stripe-Should-Retry", "false"));
+        assert_eq!(error(status, &headers, body).leave_alone, leave_alone);
     }
 }
 

@@ -11,7 +11,7 @@ fn page(name: &str, body: &str) -> Result<Page, PageError> {
     stripe()
         .collection(name)
         .unwrap()
-        .parse_page(body.as_bytes())
+        .parse_page(None, body.as_bytes())
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_is_not_a_page_is_an_error_and_never_an_end() {
         ),
         (
             r#"{"data":[],"has_more":true}"#,
-            "there is more after a page without records to go on from",
+            "there is more after the page, but nothing to go on from",
         ),
         (
             r#"{"data":[{"id":"a"},{"object":"customer"}],"has_more":false}"#,
@@ -101,7 +101,7 @@ fn a_bad_byte_does_not_block_a_collection() {
     let page = stripe
         .collection("customer")
         .unwrap()
-        .parse_page(body)
+        .parse_page(None, body)
         .unwrap();
     assert_eq!(page.repaired, 2);
     assert_eq!(
@@ -152,7 +152,7 @@ fn cut_lists_are_completed_in_place() {
     let stripe = stripe();
     let invoices = stripe.collection("invoice").unwrap();
     let body = br#"{"data":[{"id":"in_1","lines":{"data":[{"id":"il_1"},{"id":"il_2"}],"has_more":true,"url":"/x"},"n":1.0}],"has_more":false}"#;
-    let mut row = invoices.parse_page(body).unwrap().records.remove(0);
+    let mut row = invoices.parse_page(None, body).unwrap().records.remove(0);
     let first = row.truncated[0].clone();
     let request = invoices.part(&first).unwrap();
     assert_eq!(
@@ -177,7 +177,7 @@ fn cut_lists_are_completed_in_place() {
     missing.extend(part.elements);
 
     let before = row.hash;
-    invoices.complete(&mut row, &first.path, &missing);
+    invoices.complete(&mut row, &first.path, &missing).unwrap();
     assert_eq!(
         row.data,
         Bytes::from_static(br#"{"id":"in_1","lines":{"data":[{"id":"il_1"},{"id":"il_2"},{"id":"il_3"},{"id":"il_4"}],"has_more":false,"url":"/x"},"n":1.0}"#)
@@ -223,17 +223,62 @@ proptest! {
         body.splice(at..=at, with);
         let stripe = stripe();
         let invoices = stripe.collection("invoice").unwrap();
-        if let Ok(mut page) = invoices.parse_page(&body) {
+        if let Ok(mut page) = invoices.parse_page(None, &body) {
             for row in &mut page.records {
                 for truncated in row.truncated.clone() {
                     prop_assert!(invoices.part(&truncated).is_ok());
-                    invoices.complete(row, &truncated.path, &[Bytes::from_static(b"1")]);
+                    let one = [Bytes::from_static(b"1")];
+                    // Some cannot be completed, and say so.
+                    invoices.complete(row, &truncated.path, &one).ok();
                 }
                 prop_assert!(serde_json::from_slice::<serde_json::Value>(&row.data).is_ok());
             }
         }
         invoices.parse_one(&body).ok();
-        stripe.feed("events").unwrap().parse_page(&body).ok();
+        stripe.feed("events").unwrap().parse_page(None, &body).ok();
         stripe.error(400, |_| None, &body);
     }
+}
+
+#[test]
+fn a_page_that_leads_to_itself_is_an_error_and_not_read_forever() {
+    let stripe = stripe();
+    let customers = stripe.collection("customer").unwrap();
+    let body = br#"{"data":[{"id":"a","created":1}],"has_more":true}"#;
+    let next = customers.parse_page(None, body).unwrap().next;
+    let error = customers.parse_page(next.as_ref(), body).unwrap_err();
+    assert_eq!(error, PageError::Stuck);
+    let feed = stripe.feed("events").unwrap();
+    let body =
+        br#"{"data":[{"id":"evt_1","type":"x","created":1,"data":{"object":{}}}],"has_more":true}"#;
+    let next = feed.parse_page(None, body).unwrap().next;
+    let error = feed.parse_page(next.as_ref(), body).unwrap_err();
+    assert_eq!(error, PageError::Stuck);
+}
+
+#[test]
+fn children_that_their_parent_holds_need_no_request() {
+    let stripe = stripe();
+    let items = stripe.collection("subscription_item").unwrap();
+    let parent = |more: bool| {
+        let body = format!(
+            r#"{{"data":[{{"id":"sub_1","items":{{"data":[{{"id":"si_1","subscription":"sub_1"}}],"has_more":{more}}}}}],"has_more":false}}"#
+        );
+        page("subscription", &body).unwrap().records.remove(0)
+    };
+    let held = items.embedded(&parent(false)).unwrap().unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].upstream_id, "si_1");
+    assert_eq!(held[0].parent_id.as_deref(), Some("sub_1"));
+    assert_eq!(
+        &held[0].data[..],
+        br#"{"id":"si_1","subscription":"sub_1"}"#
+    );
+    assert!(items.embedded(&parent(true)).is_none(), "some are missing");
+    let silent = page(
+        "subscription",
+        r#"{"data":[{"id":"sub_1"}],"has_more":false}"#,
+    );
+    let silent = silent.unwrap().records.remove(0);
+    assert!(items.embedded(&silent).is_none(), "it holds none at all");
 }

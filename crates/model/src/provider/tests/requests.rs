@@ -47,7 +47,7 @@ fn first_pages() {
             page_size: Some(wanted),
             ..Listing::default()
         };
-        assert_eq!(list("price", &listing), format!("/prices?limit={sent}"));
+        assert_eq!(list("product", &listing), format!("/products?limit={sent}"));
     }
 }
 
@@ -107,24 +107,27 @@ fn pages_by_token() {
         "token = { send = \"after\", take = \"paging.next.after\" }",
         "newest_first",
     );
-    let prices = definition.collection("price").unwrap();
-    let page = prices
-        .parse_page(br#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#)
+    let products = definition.collection("product").unwrap();
+    let page = products
+        .parse_page(
+            None,
+            br#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#,
+        )
         .unwrap();
     let listing = Listing {
         cursor: page.next.as_ref(),
         ..Listing::default()
     };
     assert_eq!(
-        prices.list(&listing).unwrap().path_and_query,
-        "/prices?limit=100&after=a%20b"
+        products.list(&listing).unwrap().path_and_query,
+        "/products?limit=100&after=a%20b"
     );
     for last in [
         r#"{"data":[]}"#,
         r#"{"data":[],"paging":{"next":{"after":""}}}"#,
     ] {
         assert_eq!(
-            prices.parse_page(last.as_bytes()).unwrap().next,
+            products.parse_page(None, last.as_bytes()).unwrap().next,
             None,
             "{last}"
         );
@@ -139,8 +142,8 @@ fn pages_by_token() {
         ..Listing::default()
     };
     assert_eq!(
-        prices.list(&listing).unwrap().path_and_query,
-        "/prices?limit=100"
+        products.list(&listing).unwrap().path_and_query,
+        "/products?limit=100"
     );
 }
 
@@ -148,20 +151,20 @@ fn pages_by_token() {
 fn an_ascending_list_resumes_upwards() {
     let next = "after_last = { send = \"after\", take = \"id\", more = \"has_more\" }";
     let definition = paged(next, "oldest_first");
-    let prices = definition.collection("price").unwrap();
+    let products = definition.collection("product").unwrap();
     let cursor = PageCursor::After {
         id: "a".to_owned(),
         created: Some(Timestamp::from_seconds(50)),
     };
-    let resumed = prices.resume(&cursor).unwrap();
+    let resumed = products.resume(&cursor).unwrap();
     let listing = Listing {
         cursor: Some(&resumed),
         created_from: Some(Timestamp::from_seconds(10)),
         ..Listing::default()
     };
     assert_eq!(
-        prices.list(&listing).unwrap().path_and_query,
-        "/prices?limit=100&created%5Bgte%5D=50"
+        products.list(&listing).unwrap().path_and_query,
+        "/products?limit=100&created%5Bgte%5D=50"
     );
 }
 
@@ -201,7 +204,7 @@ fn points_and_feeds() {
     let feed = stripe.feed("events").unwrap();
     let since = Timestamp::from_seconds(1_000);
     assert_eq!(
-        feed.list(since, None).path_and_query,
+        feed.list(since, None, None).path_and_query,
         "/events?limit=100&created%5Bgte%5D=700"
     );
     assert!(!feed.has_gap(since, since + Duration::from_secs(30 * 86_400)));
@@ -304,4 +307,44 @@ fn the_plan_names_every_request() {
     ] {
         assert!(plan.contains(expected), "{expected} in\n{plan}");
     }
+}
+
+#[test]
+fn what_one_list_hides_is_in_the_next() {
+    let stripe = stripe();
+    let prices = stripe.collection("price").unwrap();
+    let list = |cursor: Option<&PageCursor>| {
+        let listing = Listing {
+            cursor,
+            ..Listing::default()
+        };
+        prices.list(&listing).unwrap().path_and_query
+    };
+    let next = |cursor: Option<&PageCursor>, more: bool| {
+        let body = format!(
+            r#"{{"data":[{{"id":"price_1","object":"price","created":7}}],"has_more":{more}}}"#
+        );
+        prices.parse_page(cursor, body.as_bytes()).unwrap().next
+    };
+    assert_eq!(list(None), "/prices?active=true&limit=100");
+    let second = next(None, true).unwrap();
+    let after = "&limit=100&starting_after=price_1";
+    assert_eq!(list(Some(&second)), format!("/prices?active=true{after}"));
+    let archived = next(Some(&second), false).unwrap();
+    assert_eq!(list(Some(&archived)), "/prices?active=false&limit=100");
+    let last = next(Some(&archived), true).unwrap();
+    assert_eq!(list(Some(&last)), format!("/prices?active=false{after}"));
+    assert_eq!(last.created(), Some(Timestamp::from_seconds(7)));
+    let stored: PageCursor = serde_json::from_slice(&serde_json::to_vec(&last).unwrap()).unwrap();
+    let resumed = prices.resume(&stored).unwrap();
+    assert_eq!(
+        list(Some(&resumed)),
+        "/prices?active=false&limit=100&created%5Blte%5D=7"
+    );
+    assert_eq!(next(Some(&last), false), None);
+    let blind = PageCursor::List {
+        number: 1,
+        at: None,
+    };
+    assert_eq!(prices.resume(&blind), Some(blind));
 }

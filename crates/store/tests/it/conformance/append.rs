@@ -44,6 +44,24 @@ pub(crate) async fn a_doubt_is_settled_by_a_recheck(backend: &impl Backend) {
     assert_eq!(short(&log(&*store).await), ["2:a=3"]);
 }
 
+/// The read that was to settle a doubt waited, and an event has confirmed the known content since.
+pub(crate) async fn a_recheck_does_not_undo_what_was_seen_after_it(backend: &impl Backend) {
+    let store = backend.open().await;
+    put(&*store, "a", 100, "1").await;
+    assert_eq!(put(&*store, "a", 101, "2").await, Outcome::Doubt { idx: 1 });
+    let event = Observation {
+        origin: Origin::Event,
+        ..seen("a", 110, "1")
+    };
+    let recheck = Observation {
+        origin: Origin::Recheck(1),
+        ..seen("a", 102, "2")
+    };
+    let outcomes = append(&*store, 110, batch([event, recheck])).await.outcomes;
+    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Stale]);
+    assert_eq!(short(&log(&*store).await), ["1:a=1"]);
+}
+
 pub(crate) async fn a_tombstone_keeps_what_was_known(backend: &impl Backend) {
     let store = backend.open().await;
     let first = Observation {

@@ -1,6 +1,6 @@
 //! Dead letters: what is given up on, and how it comes back.
 
-use headrace_model::delivery::Settled;
+use headrace_model::delivery::{Policy, Settled};
 use headrace_store::{Selection, Store};
 
 use super::Backend;
@@ -79,6 +79,62 @@ pub(crate) async fn dead_letters_come_in_pages(backend: &impl Backend) {
     let mut expected = ["a", "b", "c"].map(record);
     expected.sort();
     assert_eq!(records, expected);
+}
+
+pub(crate) async fn the_oldest_death_is_told(backend: &impl Backend) {
+    let store = backend.open().await;
+    let ids = ["a", "b", "c"];
+    append(&*store, 100, batch(ids.map(|id| seen(id, 100, "1")))).await;
+    let worker = Worker::new(&*store).await;
+    let oldest = async || store.oldest_death(CONSUMER).await.unwrap();
+    assert_eq!(oldest().await, None);
+    let messages = worker.next(200, 9).await;
+    for (message, second) in messages.iter().zip([202, 201, 203]) {
+        worker.reject(message, second).await;
+    }
+    assert_eq!(oldest().await, Some(at(201)));
+    let second = [record("b")];
+    store
+        .drop_dead_letters(CONSUMER, Some(&second))
+        .await
+        .unwrap();
+    assert_eq!(oldest().await, Some(at(202)));
+    store.drop_dead_letters(CONSUMER, None).await.unwrap();
+    assert_eq!(oldest().await, None);
+}
+
+pub(crate) async fn a_lowered_limit_holds_from_the_next_end_of_a_delivery(backend: &impl Backend) {
+    let store = backend.open().await;
+    let ids = ["waits", "nacked", "expires", "acked"];
+    append(&*store, 100, batch(ids.map(|id| seen(id, 100, "1")))).await;
+    let worker = Worker::new(&*store).await;
+    for message in worker.next(200, 9).await {
+        worker.nack(&message, 200, 0).await;
+    }
+    let messages = worker.next(201, 9).await;
+    assert_eq!(messages.len(), 4);
+    worker.nack(&messages[0], 202, 3).await;
+    let strict = Worker {
+        policy: Policy {
+            max_deliver: Some(1),
+            ..POLICY
+        },
+        ..worker
+    };
+    assert_eq!(strict.counts().await, (0, 4, 0), "nothing happens at once");
+    assert_eq!(strict.nack(&messages[1], 203, 0).await, Settled::Done);
+    assert_eq!(strict.ack(&messages[3]).await, Settled::Done);
+    let no = Some("no".to_owned());
+    assert_eq!(dead(&*store).await, [(2, 2, no.clone())]);
+    let policy = &strict.policy;
+    store.expire(CONSUMER, at(231), policy).await.unwrap();
+    let late = Some("no ack within the ack window".to_owned());
+    assert_eq!(dead(&*store).await, [(2, 2, no), (3, 2, late)]);
+    // What waited already is delivered once more; that delivery's end is its last.
+    let last = strict.next(240, 9).await;
+    assert_eq!(brief(&last), ["waits=1×3"]);
+    assert_eq!(strict.nack(&last[0], 241, 0).await, Settled::Done);
+    assert_eq!(strict.counts().await, (0, 0, 3));
 }
 
 pub(crate) async fn a_newer_version_removes_the_dead_letter(backend: &impl Backend) {

@@ -3,11 +3,13 @@
 pub(crate) mod append;
 pub(crate) mod consumers;
 pub(crate) mod dead_letters;
+pub(crate) mod filters;
 pub(crate) mod idempotency;
 pub(crate) mod lifecycle;
 pub(crate) mod objects;
 pub(crate) mod random;
 pub(crate) mod read;
+pub(crate) mod sweeping;
 pub(crate) mod syncing;
 pub(crate) mod world;
 
@@ -37,6 +39,7 @@ macro_rules! conformance {
         $crate::conformance::conformance!($backend: append {
             newer_wins_and_older_is_stale,
             a_doubt_is_settled_by_a_recheck,
+            a_recheck_does_not_undo_what_was_seen_after_it,
             a_tombstone_keeps_what_was_known,
             times_fall_back_to_what_was_known,
             an_event_with_known_content_raises_the_version,
@@ -54,7 +57,16 @@ macro_rules! conformance {
             a_time_has_a_position,
             counts_are_those_of_the_log,
             a_record_is_found_by_its_id,
+            children_are_found_by_their_parent,
+            records_are_located_without_their_data,
             a_dropped_log_is_gone_and_can_be_begun_anew,
+        });
+        $crate::conformance::conformance!($backend: sweeping {
+            old_tombstones_leave_once_everybody_has_passed,
+            what_is_not_settled_stays,
+            a_dead_letter_keeps_its_tombstone,
+            purge_entries_leave_once_everybody_has_passed,
+            a_sweep_goes_in_steps,
         });
         $crate::conformance::conformance!($backend: syncing {
             a_lease_has_one_owner_and_a_growing_fence,
@@ -79,9 +91,15 @@ macro_rules! conformance {
             looking_changes_nothing,
             an_extended_window_is_durable,
         });
+        $crate::conformance::conformance!($backend: filters {
+            what_a_new_filter_rejects_is_not_delivered_again,
+            what_the_selection_cannot_know_is_delivered_again,
+        });
         $crate::conformance::conformance!($backend: dead_letters {
             the_last_delivery_ends_in_the_dead_letters,
             dead_letters_come_in_pages,
+            the_oldest_death_is_told,
+            a_lowered_limit_holds_from_the_next_end_of_a_delivery,
             a_newer_version_removes_the_dead_letter,
             a_purge_removes_the_dead_letter,
             redriven_records_are_delivered_anew,

@@ -24,12 +24,20 @@ const CASES: u32 = 64;
 enum Op {
     Append(Vec<(u8, u8, bool)>),
     Purge(u8, u8),
-    Next { batch: usize, max_bytes: usize },
+    Next {
+        batch: usize,
+        max_bytes: usize,
+    },
     Ack(usize),
     Nack(usize, u64),
     Reject(usize),
     Advance(u64),
-    Filter { lanes: u8, deleted: Option<bool> },
+    /// `torn`: a crash kept what it rejects from being dropped.
+    Filter {
+        lanes: u8,
+        deleted: Option<bool>,
+        torn: bool,
+    },
     Reset(u64),
     Redrive,
     DropDead,
@@ -48,8 +56,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => (token.clone(), 0..9_u64).prop_map(|(token, delay)| Op::Nack(token, delay)),
         4 => token.prop_map(Op::Reject),
         3 => (1..25_u64).prop_map(Op::Advance),
-        1 => (1..8_u8, proptest::option::of(any::<bool>()))
-            .prop_map(|(lanes, deleted)| Op::Filter { lanes, deleted }),
+        2 => (1..8_u8, proptest::option::of(any::<bool>()), any::<bool>())
+            .prop_map(|(lanes, deleted, torn)| Op::Filter { lanes, deleted, torn }),
         1 => (0..40_u64).prop_map(Op::Reset),
         1 => Just(Op::Redrive),
         1 => Just(Op::DropDead),
@@ -197,8 +205,15 @@ impl World {
                     .await;
             }
             Op::Advance(seconds) => self.second += seconds.cast_signed(),
-            Op::Filter { lanes, deleted } => {
+            Op::Filter {
+                lanes,
+                deleted,
+                torn,
+            } => {
                 (self.lanes, self.deleted) = (*lanes, *deleted);
+                if *torn {
+                    return;
+                }
                 let matching: BTreeSet<u64> = self
                     .log
                     .iter()
@@ -359,6 +374,12 @@ impl World {
                 });
             }
             cut |= entries.len() < fresh.len();
+            for idx in &again {
+                let known = self.log.iter().find(|version| version.idx == *idx);
+                if !known.is_some_and(|version| self.matches(version)) {
+                    self.machine.supersede(*idx);
+                }
+            }
             let to = entries.last().map_or(0, |entry| entry.idx);
             let more = self.machine.lease(now, &self.policy, &again, &entries, to);
             room = more.iter().fold(room, |room, leased| {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use headrace_model::record::Observation;
 use headrace_model::{LaneNo, RecordId, SyncId};
-use headrace_store::{Range, Selection, Store};
+use headrace_store::{Place, Range, Selection, Store};
 use uuid::Uuid;
 
 use super::Backend;
@@ -205,6 +206,28 @@ pub(crate) async fn a_record_is_found_by_its_id(backend: &impl Backend) {
     assert_eq!(store.record(STREAM, unknown).await.unwrap(), None);
 }
 
+pub(crate) async fn records_are_located_without_their_data(backend: &impl Backend) {
+    let store = backend.open().await;
+    let located = async |ids: &[&str]| {
+        let records = ids.iter().map(|id| record(id)).collect();
+        let places = store.places(STREAM, records).await.unwrap();
+        let brief = |place: Option<Place>| place.map(|place| (place.idx, place.deleted));
+        places.into_iter().map(brief).collect::<Vec<_>>()
+    };
+    assert_eq!(located(&["a"]).await, [None]);
+    put(&*store, "a", 100, "1").await;
+    put(&*store, "b", 100, "1").await;
+    append(&*store, 110, batch([gone("a", 110)])).await;
+    put(&*store, "c", 120, "1").await;
+    purge(&*store, "c").await;
+    let places = located(&["b", "nobody", "a", "c", "b"]).await;
+    let b = Some((2, false));
+    assert_eq!(places, [b, None, Some((3, true)), None, b]);
+    let place = store.places(STREAM, vec![record("b")]).await.unwrap()[0];
+    let lane = lane(&*store, SYNC, COLLECTION).await;
+    assert_eq!(place.map(|place| place.lane), Some(lane));
+}
+
 pub(crate) async fn a_dropped_log_is_gone_and_can_be_begun_anew(backend: &impl Backend) {
     let store = backend.open().await;
     mixed_log(&*store).await;
@@ -233,4 +256,39 @@ pub(crate) async fn a_dropped_log_is_gone_and_can_be_begun_anew(backend: &impl B
     assert_eq!(short(&log(&*store).await), ["1:r0=anew"]);
     put(&*store, "r0", 60, "newer").await;
     assert_eq!(short(&log(&*store).await), ["2:r0=newer"]);
+}
+
+pub(crate) async fn children_are_found_by_their_parent(backend: &impl Backend) {
+    let store = backend.open().await;
+    let below = |id: &str, second, parent: &str| Observation {
+        parent_id: Some(parent.to_owned()),
+        ..seen(id, second, "1")
+    };
+    let items = [below("a", 1, "p"), below("b", 1, "p"), below("c", 1, "q")];
+    append(&*store, 1, batch(items)).await;
+    append(&*store, 1, batch([seen("d", 1, "1")])).await;
+    let other = SyncId(Uuid::from_u128(77));
+    append(
+        &*store,
+        1,
+        batch_of(other, COLLECTION, [below("e", 1, "p")]),
+    )
+    .await;
+    let children = async |parent| {
+        let found = store.children(STREAM, SYNC, COLLECTION, parent).await;
+        found.unwrap()
+    };
+    assert_eq!(children("p").await, ["a", "b"]);
+    assert_eq!(children("q").await, ["c"]);
+    assert_eq!(children("r").await, [""; 0]);
+    // One moves to another parent, one goes, one is seen again without its parent being told.
+    let moved = Observation {
+        parent_id: Some("q".to_owned()),
+        ..seen("a", 9, "2")
+    };
+    append(&*store, 9, batch([moved, gone("b", 9), seen("c", 9, "2")])).await;
+    assert_eq!(children("p").await, [""; 0]);
+    assert_eq!(children("q").await, ["a", "c"]);
+    purge(&*store, "c").await;
+    assert_eq!(children("q").await, ["a"]);
 }

@@ -63,6 +63,14 @@ pub(crate) async fn cursors_are_kept_by_collection(backend: &impl Backend) {
 
     let store = backend.open().await;
     assert_eq!(store.cursors(SYNC).await.unwrap(), expected);
+    append(&*store, 3, with(vec![write("c", ""), write("d", "")])).await;
+    let expected = [pair("a", "1"), pair("b", "2")];
+    assert_eq!(
+        store.cursors(SYNC).await.unwrap(),
+        expected,
+        "empty ones are removed"
+    );
+    append(&*store, 4, with(vec![write("c", "1")])).await;
     store.drop_cursors(SYNC, Some("b")).await.unwrap();
     let left = [pair("a", "1"), pair("c", "1")];
     assert_eq!(store.cursors(SYNC).await.unwrap(), left);

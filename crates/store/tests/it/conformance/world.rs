@@ -56,6 +56,7 @@ pub(crate) fn gone(upstream_id: &str, second: i64) -> Observation {
 fn observed(upstream_id: &str, second: i64, content: Content) -> Observation {
     Observation {
         upstream_id: upstream_id.to_owned(),
+        parent_id: None,
         content,
         version: Version::Seen(at(second)),
         origin: Origin::Read,

@@ -1,6 +1,6 @@
-"""Drives a Stripe sandbox with Stripe's own Python library.
+"""Drives our Stripe sandbox with Stripe's own Python library, and says what is not as it expects.
 
-Usage: sdk_check.py BASE_URL [KEY]    (needs stripe==16.1.0; an --example stripe server with data)
+Usage: sandbox_check.py BASE_URL [KEY]    (a sandbox with data: `cargo run -p headrace-sandbox --example stripe`)
 """
 
 import sys
@@ -54,6 +54,12 @@ def check_paging(api):
         upwards = service.list({"limit": 7, "ending_before": oldest}).auto_paging_iter()
         assert [row.id for row in upwards] == by_seven[-2::-1], f"{name}: upwards differs"
         assert service.retrieve(oldest).id == oldest
+    archived = api.v1.prices.list({"limit": 1}).data[0]
+    api.v1.prices.update(archived.id, {"active": False})
+    listed = api.v1.prices.list({"limit": 100}).auto_paging_iter()
+    assert archived.id not in {row.id for row in listed}
+    hidden = api.v1.prices.list({"active": False, "limit": 100}).data
+    assert archived.id in {row.id for row in hidden}
     everything = api.v1.subscriptions.list({"status": "all", "limit": 100})
     statuses = {row.status for row in everything.auto_paging_iter()}
     assert "canceled" in statuses

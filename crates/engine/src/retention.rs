@@ -1,0 +1,101 @@
+//! Retention: what every consumer has passed leaves the streams, tombstones after their days, purge
+//! entries at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headrace_model::{ConsumerId, LaneNo, OrgId, StreamId, config};
+use headrace_store::{Kind, Sweep};
+use tokio::sync::Notify;
+
+use crate::entity;
+use crate::{Engine, Error};
+
+/// How often every stream is looked at. What is late costs room and nothing else.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// Entries per step: others write in between.
+const STEP: usize = 200;
+const DAY: Duration = Duration::from_secs(86_400);
+
+type Wants = dyn Fn(ConsumerId, LaneNo) -> bool + Send + Sync;
+
+/// Wakes the sweeper.
+#[derive(Debug, Default)]
+pub(crate) struct Retention(Notify);
+
+impl Retention {
+    /// A stream's settings were changed.
+    pub(crate) fn changed(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Engine {
+    /// Sweeps until the engine stops.
+    pub(crate) async fn sweep_forever(&self) {
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.sweep_streams().await {
+                tracing::error!(error = %crate::chain(&error), "could not sweep the streams");
+            }
+            tokio::select! {
+                () = self.retention.0.notified() => {}
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes out of every stream what nobody needs any more. May run at any time.
+    pub async fn sweep_streams(&self) -> Result<(), Error> {
+        for id in entity::ids(&*self.store, Kind::Stream).await? {
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            if let Err(error) = self.sweep_stream(StreamId(id)).await {
+                tracing::error!(stream = %id, error = %crate::chain(&error), "could not sweep a stream");
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_stream(&self, id: StreamId) -> Result<(), Error> {
+        let Some(stream) = entity::load_any::<config::Stream>(&*self.store, id.0).await? else {
+            return Ok(());
+        };
+        let days = stream.value.tombstone_retention_days;
+        let tombstones_before = days.map(|days| self.clock.now() - DAY * days);
+        // The bound first: of what lies beyond, the filters may not know the lane yet.
+        let upto = self.store.last_idx(id).await?;
+        let wants = self.wants(stream.org, id).await?;
+        let mut next = Some(0);
+        while let Some(after) = next
+            && !self.stop.is_cancelled()
+        {
+            let sweep = Sweep {
+                tombstones_before,
+                after,
+                upto,
+                limit: STEP,
+                wants: Arc::clone(&wants),
+            };
+            next = self.store.sweep(id, sweep).await?.next;
+        }
+        Ok(())
+    }
+
+    /// Whether a consumer's filter takes a lane of the stream. One that is not known is given all.
+    async fn wants(&self, org: OrgId, stream: StreamId) -> Result<Arc<Wants>, Error> {
+        let mut filters = HashMap::new();
+        for consumer in entity::all::<config::HttpConsumer>(&*self.store, Some(org)).await? {
+            if consumer.value.stream_id == stream {
+                filters.insert(ConsumerId(consumer.id), consumer.value.filters);
+            }
+        }
+        let book = self.lane_book(org, stream).await?;
+        Ok(Arc::new(move |consumer, lane| {
+            let filter = filters.get(&consumer);
+            filter.is_none_or(|filter| book.takes(filter, lane))
+        }))
+    }
+}

@@ -1,0 +1,69 @@
+//! Tombstones leave a stream after their days.
+
+use headrace_engine::{StreamPatch, only};
+use headrace_model::config::DeliverPolicy;
+use headrace_model::filter::Filter;
+use headrace_store::{Range, Selection};
+
+use crate::desk::{CHARGE, CUSTOMER, Desk, ids};
+
+async fn left(desk: &Desk) -> Vec<String> {
+    desk.engine.sweep_streams().await.unwrap();
+    let all = Range {
+        after: 0,
+        limit: 100,
+        max_bytes: usize::MAX,
+        newest_first: false,
+    };
+    let everything = Selection::default();
+    let page = desk.store.read(desk.stream, &everything, all).await;
+    let rows = page.unwrap().rows;
+    rows.into_iter().map(|row| row.upstream_id).collect()
+}
+
+async fn keep_for(desk: &Desk, days: Option<u32>) {
+    let patch = StreamPatch {
+        tombstone_retention_days: Some(days),
+        ..StreamPatch::default()
+    };
+    let patching = desk.engine.update_stream(desk.org, "dev", patch);
+    patching.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tombstone_leaves_after_its_days_when_every_consumer_that_wants_it_has_it() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "old", Some("{}")).await;
+    desk.put(CUSTOMER, "old", None).await;
+    let all = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let charges = Filter {
+        collection_id: only(CHARGE),
+        ..Filter::default()
+    };
+    let other = desk.consumer(DeliverPolicy::All, charges).await;
+    desk.clock.leap(31 * 86_400);
+    desk.put(CUSTOMER, "young", None).await;
+    assert_eq!(left(&desk).await, ["old", "young"], "unlimited");
+    keep_for(&desk, Some(30)).await;
+    assert_eq!(left(&desk).await, ["old", "young"], "nobody has it");
+    let messages = desk.next(&all).await;
+    assert_eq!(ids(&messages), ["old", "young"]);
+    assert_eq!(left(&desk).await, ["old", "young"], "a worker has it");
+    desk.ack(&all, &messages).await;
+    assert!(desk.next(&other).await.is_empty());
+    assert_eq!(left(&desk).await, ["young"]);
+    desk.clock.leap(29 * 86_400);
+    assert_eq!(left(&desk).await, ["young"]);
+    desk.clock.leap(2 * 86_400);
+    assert!(left(&desk).await.is_empty());
+}
+
+#[tokio::test]
+async fn days_for_ever_keep_every_tombstone() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", None).await;
+    keep_for(&desk, Some(1)).await;
+    keep_for(&desk, None).await;
+    desk.clock.leap(1_000 * 86_400);
+    assert_eq!(left(&desk).await, ["a"]);
+}

@@ -1,0 +1,269 @@
+//! Deletes that nothing tells of, and what was missed while nobody looked.
+
+use headrace_engine::sync::{Activity, Reread, SyncStatus};
+use headrace_model::health::HealthStatus;
+use headrace_sandbox::stripe::{Collection, StripeOptions};
+use headrace_sandbox::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::sync_harness::{Rig, collection};
+
+const DAY: i64 = 86_400;
+
+fn id_of(object: &Value) -> String {
+    object["id"].as_str().unwrap().to_owned()
+}
+
+fn is_live(status: &SyncStatus) -> bool {
+    let is_live = |one: &headrace_engine::sync::CollectionStatus| one.status == Activity::Live;
+    status.collections.iter().all(is_live)
+}
+
+async fn deleted(rig: &Rig) -> Vec<String> {
+    let rows = rig.rows().await.into_iter().filter(|row| row.deleted);
+    rows.map(|row| row.upstream_id).collect()
+}
+
+#[tokio::test]
+async fn an_item_taken_out_of_a_subscription_becomes_a_tombstone() {
+    let collections = ["subscription", "subscription_item"];
+    let mut rig = Rig::new(StripeOptions::default(), &collections).await;
+    let sandbox = &rig.stripe;
+    let price = || {
+        let product = sandbox
+            .create(Collection::Product, json!({"name": "p"}))
+            .unwrap();
+        let params = json!({"product": id_of(&product), "currency": "eur", "unit_amount": 100,
+            "recurring": {"interval": "month"}});
+        id_of(&sandbox.create(Collection::Price, params).unwrap())
+    };
+    let customer = sandbox.create(Collection::Customer, json!({})).unwrap();
+    let items = json!([{"price": price()}, {"price": price()}]);
+    let params = json!({"customer": id_of(&customer), "items": items});
+    let subscription = sandbox.create(Collection::Subscription, params).unwrap();
+    let item = id_of(&subscription["items"]["data"][0]);
+    rig.start().await;
+    rig.until_read().await;
+    rig.until_equal(&[Collection::SubscriptionItem]).await;
+    rig.stripe
+        .delete(Collection::SubscriptionItem, &item)
+        .unwrap();
+    rig.until_equal(&[Collection::SubscriptionItem]).await;
+    assert_eq!(deleted(&rig).await, [item]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_ends_with_what_was_deleted_in_it() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.settings.page_size = Some(10);
+    rig.stripe.seed(Collection::Customer, 35);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    let customers = rig.stripe.list_all(Collection::Customer);
+    let gone = id_of(&customers[17]);
+    rig.stripe.delete(Collection::Customer, &gone).unwrap();
+    rig.clock.leap(31 * DAY);
+    rig.start().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.until("the warning has ended by itself", |status| {
+        status.health.status == HealthStatus::Healthy && is_live(status)
+    })
+    .await;
+    assert_eq!(deleted(&rig).await, [gone]);
+    assert_eq!(
+        rig.store.cursors(rig.sync).await.unwrap().len(),
+        2,
+        "no notes are left behind"
+    );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_collection_that_comes_back_learns_what_was_deleted_meanwhile() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer", "product"]).await;
+    rig.stripe.seed(Collection::Customer, 5);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    rig.put_sync(|sync| sync.collection_ids.retain(|id| id == "stripe:product"))
+        .await;
+    supervisor.changed(rig.sync);
+    supervisor.in_effect(rig.sync).await;
+    let gone = id_of(&rig.stripe.list_all(Collection::Customer)[2]);
+    rig.stripe.delete(Collection::Customer, &gone).unwrap();
+    rig.put_sync(|sync| sync.collection_ids.push("stripe:customer".to_owned()))
+        .await;
+    supervisor.changed(rig.sync);
+    supervisor.in_effect(rig.sync).await;
+    rig.until_equal(&[Collection::Customer]).await;
+    assert_eq!(deleted(&rig).await, [gone]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_a_list_leaves_out_is_not_deleted() {
+    let mut rig = Rig::new(StripeOptions::default(), &["charge"]).await;
+    rig.stripe.seed_all(60);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    let before = rig.rows().await.len();
+    assert!(before > 0);
+    let empty = FaultKind::RawBody(r#"{"object":"list","has_more":false,"data":[]}"#.into());
+    rig.stripe.faults().push(Fault {
+        path: "/v1/charges".to_owned(),
+        method: None,
+        skip: 0,
+        times: 1,
+        kind: empty,
+    });
+    let reread = supervisor.backfill(
+        rig.sync,
+        "stripe:charge",
+        Reread::All {
+            confirm_deletes: false,
+        },
+    );
+    reread.await.unwrap();
+    rig.until("nothing was listed", |status| {
+        collection(status, "charge").backfill.records == 0 && is_live(status)
+    })
+    .await;
+    assert_eq!(deleted(&rig).await, [""; 0]);
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_listed_again_goes_back_to_the_last_listing() {
+    let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
+    rig.stripe.seed_all(30);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    // Longer ago than the window by the time anybody looks.
+    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
+    rig.stripe.create(Collection::Charge, charge).unwrap();
+    rig.clock.leap(50 * DAY);
+    rig.start().await;
+    rig.until_equal(&[Collection::BalanceTransaction]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_raised_greatest_age_is_read_back_to() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 4);
+    rig.clock.leap(20 * DAY);
+    rig.stripe.seed(Collection::Customer, 2);
+    rig.put_sync(|sync| sync.max_age_days = Some(10)).await;
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    let admitted = rig.rows().await.len();
+    assert!(
+        admitted < rig.stripe.count(Collection::Customer),
+        "{admitted}"
+    );
+    rig.put_sync(|sync| sync.max_age_days = Some(10_000)).await;
+    supervisor.changed(rig.sync);
+    rig.until_equal(&[Collection::Customer]).await;
+    // Lowered and raised again: what left the stream comes back.
+    rig.put_sync(|sync| sync.max_age_days = Some(10)).await;
+    supervisor.changed(rig.sync);
+    rig.until_stream("the old ones have left", |rows| rows.len() == admitted)
+        .await;
+    rig.put_sync(|sync| sync.max_age_days = None).await;
+    supervisor.changed(rig.sync);
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn archived_prices_are_read_too() {
+    let mut rig = Rig::new(StripeOptions::default(), &["price"]).await;
+    rig.settings.page_size = Some(5);
+    rig.stripe.seed_all(60);
+    let prices = rig.stripe.list_all(Collection::Price);
+    assert!(prices.len() > 6);
+    for price in prices.iter().step_by(2) {
+        let archive = json!({"active": "false"});
+        rig.stripe
+            .update(Collection::Price, &id_of(price), archive)
+            .unwrap();
+    }
+    rig.start().await;
+    rig.until_read().await;
+    assert_eq!(rig.rows().await.len(), prices.len());
+    rig.until_equal(&[Collection::Price]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn more_deletes_than_usual_wait_for_a_word() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 40);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    for customer in rig.stripe.list_all(Collection::Customer).iter().skip(10) {
+        rig.stripe
+            .delete(Collection::Customer, &id_of(customer))
+            .unwrap();
+    }
+    // No event tells of them any more.
+    rig.clock.leap(31 * DAY);
+    let supervisor = rig.start().await;
+    let doubtful = |status: &SyncStatus| {
+        let notes = &collection(status, "customer").notes;
+        notes.iter().any(|note| note.contains("confirm_deletes"))
+    };
+    let status = rig.until("it is doubted", doubtful).await;
+    assert_eq!(status.health.status, HealthStatus::Warning);
+    assert_eq!(deleted(&rig).await, [""; 0]);
+    let confirm_deletes = true;
+    let all = Reread::All { confirm_deletes };
+    supervisor
+        .backfill(rig.sync, "stripe:customer", all)
+        .await
+        .unwrap();
+    rig.until_equal(&[Collection::Customer]).await;
+    assert_eq!(deleted(&rig).await.len(), 30);
+    rig.until("all is well", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_old_event_that_is_read_again_is_not_deleted() {
+    let mut rig = Rig::new(StripeOptions::default(), &["event"]).await;
+    rig.stripe
+        .create(Collection::Customer, json!({"name": "a"}))
+        .unwrap();
+    let event = id_of(&rig.stripe.list_all(Collection::Event)[0]);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    rig.clock.leap(31 * DAY);
+    let ids = Reread::UpstreamIds(vec![event.clone()]);
+    supervisor
+        .backfill(rig.sync, "stripe:event", ids)
+        .await
+        .unwrap();
+    let all = Reread::All {
+        confirm_deletes: false,
+    };
+    supervisor
+        .backfill(rig.sync, "stripe:event", all)
+        .await
+        .unwrap();
+    rig.until("all is read again", |status| {
+        status.collections[0].backfill.records == 0 && is_live(status)
+    })
+    .await;
+    let rows = rig.rows().await;
+    assert!(
+        rows.iter()
+            .any(|row| row.upstream_id == event && !row.deleted)
+    );
+    rig.stop().await;
+}
