@@ -8,7 +8,6 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{ADMIN, PATIENCE, Server, Setup, answer, sandbox, text};
-use crate::odd_records::OddAccount;
 
 /// A connection to the server, as plain as it gets.
 fn connect(server: &Server) -> TcpStream {
@@ -198,30 +197,4 @@ async fn a_live_stream_ends_with_its_token_and_with_its_stream() {
     server.delete("/v1/streams/dev").await.expect(204);
     let ended = tokio::time::timeout(Duration::from_secs(10), by_stream.text()).await;
     assert_eq!(ended.expect("at once").unwrap(), "");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deaf_listener_of_changes_is_cut_off_in_the_midst_of_one() {
-    let (_, base) = sandbox().await;
-    let odd = OddAccount::serve(&base).await;
-    let server = Setup::new()
-        .env("HEADRACE_WRITE_TIMEOUT_SECONDS", "1")
-        .stripe(&odd.base)
-        .start();
-    let sync = server.sync_stripe(&["stripe:customer"]).await;
-    server.backfilled(&sync).await;
-    let mut deaf = connect(&server);
-    let head = format!(
-        "GET /v1/records/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n\
-         Last-Event-ID: 0\r\n\r\n"
-    );
-    deaf.write_all(head.as_bytes()).unwrap();
-    server
-        .until(|| async { server.logs().contains("a connection was cut off") })
-        .await;
-    let heard = read_to_end(deaf);
-    assert!(
-        heard.len() < 10 << 20,
-        "it did not get all of the large record"
-    );
 }

@@ -64,12 +64,12 @@ async fn odd_records_arrive_as_the_provider_wrote_them() {
 }
 
 /// An account whose customers are odd: everything else is the sandbox's.
-pub(crate) struct OddAccount {
-    pub(crate) base: String,
+struct OddAccount {
+    base: String,
 }
 
 impl OddAccount {
-    pub(crate) async fn serve(sandbox: &str) -> Self {
+    async fn serve(sandbox: &str) -> Self {
         use axum::body::Bytes;
         use axum::http::header::CONTENT_TYPE;
         use axum::routing::get;
