@@ -182,14 +182,15 @@ impl Engine {
     /// Finishes the changes of consumers that the last run was stopped in.
     pub(crate) async fn apply_all(&self) -> Result<(), Error> {
         for id in entity::ids(&*self.store, Kind::Consumer).await? {
-            match entity::load_any::<HttpConsumer>(&*self.store, id).await {
-                Ok(None) => {}
-                Ok(Some(mut consumer)) => self.apply(&mut consumer).await?,
-                // It can hand nothing out either, and must not keep the others from it.
-                Err(error @ Error::Stored { .. }) => {
-                    tracing::error!(consumer = %id, error = crate::chain(&error), "a consumer cannot be read");
-                }
-                Err(error) => return Err(error),
+            let applied = match entity::load_any::<HttpConsumer>(&*self.store, id).await {
+                Ok(None) => Ok(()),
+                Ok(Some(mut consumer)) => self.apply(&mut consumer).await,
+                Err(error) => Err(error),
+            };
+            // It must not keep the others from working.
+            if let Err(error) = applied {
+                let error = crate::chain(&error);
+                tracing::error!(consumer = %id, error, "its settings are applied at the next start");
             }
         }
         Ok(())

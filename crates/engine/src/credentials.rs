@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headrace_model::config::{self, Account as UpstreamAccount, Metadata, RateLimit};
-use headrace_model::health::{Health, HealthStatus};
-use headrace_model::json;
-use headrace_model::provider::{BadCredential, CredentialKind, Failure};
-use headrace_model::quota::Priority;
+use headrace_model::provider::{BadCredential, CredentialKind};
 use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, OrgId};
 use uuid::Uuid;
@@ -15,8 +12,9 @@ use uuid::Uuid;
 use crate::entity::{self, Stored, account_name};
 use crate::error::Problems;
 use crate::names::{check_metadata, check_name};
-use crate::outbound::{Account, AccountError, Call, CallError, MASK, seal_secrets};
+use crate::outbound::{MASK, seal_secrets};
 use crate::providers::Provider;
+use crate::verify::{Checked, cannot_open, unusable};
 use crate::{Engine, Error};
 
 /// A credential as it is given.
@@ -49,12 +47,6 @@ pub struct CredentialPatch {
     pub fields: Option<Secret<BTreeMap<String, String>>>,
     /// The budget of the account.
     pub rate_limit: Option<Option<RateLimit>>,
-}
-
-/// What a check found.
-struct Checked {
-    account: Option<UpstreamAccount>,
-    health: Health,
 }
 
 /// A credential as it was given, found good, with what its check found.
@@ -322,85 +314,6 @@ impl Engine {
         Ok(())
     }
 
-    fn unchecked(&self) -> Checked {
-        let note = "not checked yet: taken with verify=false";
-        let health = Health::noted(HealthStatus::Initializing, note, self.clock.now());
-        Checked {
-            account: None,
-            health,
-        }
-    }
-
-    /// Asks the provider whether the credential works. Refused is an error with the provider's words;
-    /// where the question itself is forbidden or not known there, it is taken unverified.
-    async fn verify(
-        &self,
-        id: CredentialId,
-        provider: &Arc<Provider>,
-        kind: &CredentialKind,
-        fields: &Fields,
-    ) -> Result<Checked, Error> {
-        let account =
-            Account::new(id, Arc::clone(provider), &kind.id, fields, None).map_err(cannot_open)?;
-        let now = self.clock.now();
-        let (mut found, mut live, mut doubt) = (None, None, None);
-        for check in &provider.definition.checks {
-            let call = Call {
-                account: &account,
-                request: &check.request,
-                priority: Priority::Write,
-                sync: None,
-            };
-            match self.sync.outbound.send_once(call).await {
-                Ok(answer) => {
-                    let mut body = Vec::new();
-                    if json::compact(&answer.body, &mut body).is_err() {
-                        doubt = Some("the answer is not JSON".to_owned());
-                        continue;
-                    }
-                    let text = |path| json::text(&body, path).map(|text| text.into_owned());
-                    found = check.account.as_ref().and_then(text).or(found);
-                    let mode = check.livemode.as_ref().and_then(text);
-                    live = mode.and_then(|mode| mode.parse().ok()).or(live);
-                }
-                Err(error) => match error.failure() {
-                    Some(Failure::Reauthorize) => return Err(refused(kind, &error)),
-                    Some(Failure::Forbidden | Failure::Gone | Failure::Rejected) => {
-                        doubt = Some(error.to_string());
-                    }
-                    _ if error.timed_out() => {
-                        return Err(Error::UpstreamTimeout(crate::chain(&error)));
-                    }
-                    _ => return Err(Error::Upstream(crate::chain(&error))),
-                },
-            }
-        }
-        // Where the provider tells live from test, an account whose mode is not known could be either:
-        // it merges with neither.
-        let has_modes = provider
-            .definition
-            .checks
-            .iter()
-            .any(|check| check.livemode.is_some());
-        let identified = !has_modes || live.is_some();
-        let account = found
-            .filter(|_| identified)
-            .map(|id| UpstreamAccount { id, live });
-        let health = match (&account, doubt) {
-            (Some(_), _) => Health::plain(HealthStatus::Healthy, now),
-            (None, Some(doubt)) => {
-                let note = format!("taken unverified: it could not be checked, as {doubt}");
-                Health::noted(HealthStatus::Warning, note, now)
-            }
-            (None, None) => Health::noted(
-                HealthStatus::Warning,
-                "taken unverified: the provider did not name the account",
-                now,
-            ),
-        };
-        Ok(Checked { account, health })
-    }
-
     /// What reads with the credential goes on with what it is now.
     pub(crate) async fn credential_changed(
         &self,
@@ -449,25 +362,6 @@ fn same_account(
     }
 }
 
-fn refused(kind: &CredentialKind, error: &CallError) -> Error {
-    let secret = kind.fields.iter().find(|field| field.secret);
-    let field = secret.map_or("properties".to_owned(), |field| {
-        format!("properties.{}", field.name)
-    });
-    Error::invalid(field, format!("was refused: {error}"))
-}
-
-fn unusable(bad: BadCredential) -> Error {
-    let reason = bad.to_string();
-    match bad {
-        BadCredential::UnknownKind(_) => Error::invalid("kind", reason),
-        BadCredential::UnknownField(field)
-        | BadCredential::Twice(field)
-        | BadCredential::Missing(field) => Error::invalid(format!("properties.{field}"), reason),
-        BadCredential::NotAHeader(_) => Error::invalid("properties", reason),
-    }
-}
-
 /// Whether somebody else wrote the credential meanwhile, or another one for the account.
 pub(crate) fn came_second(error: &Error) -> bool {
     use headrace_store::{Kind, StoreError};
@@ -491,17 +385,5 @@ fn taken(error: Error) -> Error {
             Error::Conflict(sentence.to_owned())
         }
         other => other,
-    }
-}
-
-fn cannot_open(error: AccountError) -> Error {
-    match error {
-        AccountError::Bad(bad) => unusable(bad),
-        AccountError::NoBase { .. } => Error::invalid("properties", error.to_string()),
-        AccountError::NoSuchProvider { .. } => Error::invalid("kind", error.to_string()),
-        other => Error::Sealing {
-            action: "use",
-            source: Box::new(other),
-        },
     }
 }

@@ -26,6 +26,7 @@ mod streams;
 pub mod sync;
 mod syncs;
 mod tokens;
+mod verify;
 mod waiting;
 
 pub use clock::{Clock, SystemClock};

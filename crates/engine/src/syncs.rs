@@ -151,7 +151,17 @@ impl Engine {
         let mut counts = LaneCounts::default();
         let mut views = Vec::with_capacity(syncs.len());
         for sync in syncs {
-            views.push(self.view(sync, &mut counts).await?);
+            let (org, id) = (sync.org, sync.id);
+            match self.view(sync, &mut counts).await {
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    let sync = entity::find::<config::Sync>(&*self.store, org, id).await?;
+                    // One that was removed since the list was read is not part of it.
+                    if sync.is_some() {
+                        return Err(error);
+                    }
+                }
+            }
         }
         Ok(views)
     }

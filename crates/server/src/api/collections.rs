@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::auth::{CanAdmin, CanRead, unbound};
 use super::error::{ApiError, Code};
-use super::extract::{IdPath, NamePath};
-use super::list::List;
+use super::extract::{IdPath, NamePath, Query};
+use super::list::{List, Part, PartParams};
 use super::sync_docs::RateLimitDoc;
 use super::{App, Errors};
 
@@ -94,20 +94,18 @@ fn out(collection: &Collection) -> CollectionOut {
 
 /// Lists the collections that a credential opens.
 #[utoipa::path(get, path = "/v1/collections/{credential_id}", tag = "collections",
-    params(("credential_id" = Uuid, Path)),
+    params(("credential_id" = Uuid, Path), PartParams),
     responses((status = 200, body = List<CollectionOut>), Errors))]
 async fn list_collections(
     CanRead(caller): CanRead,
     State(app): State<App>,
     IdPath(id): IdPath,
+    Query(part): Query<PartParams>,
 ) -> Result<Json<List<CollectionOut>>, ApiError> {
     unbound(&caller)?;
     let (_, provider) = app.engine.provider_of_credential(caller.org, id).await?;
-    let data = provider.definition.collections.iter().map(out).collect();
-    Ok(Json(List {
-        data,
-        next_cursor: None,
-    }))
+    let all = provider.definition.collections.iter().map(out).collect();
+    Ok(Json(Part::from(part).of_named(all, |one| &one.id)?))
 }
 
 /// Reads a collection that a credential opens.
@@ -265,22 +263,16 @@ fn kind_out(kind: &CredentialKind) -> KindOut {
 }
 
 /// Lists the providers.
-#[utoipa::path(get, path = "/v1/providers", tag = "collections",
+#[utoipa::path(get, path = "/v1/providers", tag = "collections", params(PartParams),
     responses((status = 200, body = List<ProviderOut>), Errors))]
 async fn list_providers(
     CanRead(_caller): CanRead,
     State(app): State<App>,
+    Query(part): Query<PartParams>,
 ) -> Result<Json<List<ProviderOut>>, ApiError> {
-    let data = app
-        .engine
-        .providers()
-        .iter()
-        .map(|provider| provider_out(provider))
-        .collect();
-    Ok(Json(List {
-        data,
-        next_cursor: None,
-    }))
+    let all = app.engine.providers();
+    let all = all.iter().map(|provider| provider_out(provider)).collect();
+    Ok(Json(Part::from(part).of_named(all, |one| &one.id)?))
 }
 
 /// Reads a provider.

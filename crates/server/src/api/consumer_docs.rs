@@ -2,26 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use headrace_engine::{ConsumerView, Stored};
-use headrace_model::Timestamp;
+use headrace_engine::{ConsumerView, Error, Stored};
 use headrace_model::config::{DeliverPolicy, Metadata};
 use headrace_model::filter::Filter;
 use headrace_model::time::parse_span;
+use headrace_model::{OrgId, SyncId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::App;
+use super::either::TextOr;
 use super::error::ApiError;
 use super::list::OneOrMany;
 
 /// Where a consumer starts.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, from = "TextOr<PolicyAt>")]
 pub(super) enum PolicyIn {
     /// `all`, `new`, `last`, or a span such as `1h`.
     Word(String),
     /// At an index or a time.
     At(PolicyAt),
+}
+
+impl From<TextOr<PolicyAt>> for PolicyIn {
+    fn from(given: TextOr<PolicyAt>) -> Self {
+        match given {
+            TextOr::Text(word) => Self::Word(word),
+            TextOr::Other(at) => Self::At(at),
+        }
+    }
 }
 
 /// Where a consumer starts, exactly.
@@ -41,7 +52,7 @@ pub(super) struct PolicyAt {
 pub(super) struct FiltersIn {
     /// Providers.
     provider: Option<OneOrMany>,
-    /// Syncs by id.
+    /// Syncs by id or slug.
     #[serde(alias = "resource_id")]
     sync_id: Option<OneOrMany>,
     /// Collections, such as `stripe:customer`.
@@ -52,14 +63,35 @@ pub(super) struct FiltersIn {
     deleted: Option<Deleted>,
 }
 
-/// `true`, `false`, or `"*"` for both.
+/// `true`, `false`, a list of them, or `"*"` for both.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Deleted {
     /// Only deleted records, or only others.
     Is(bool),
+    /// Any of these.
+    Of(Vec<bool>),
     /// `"*"`.
     Any(String),
+}
+
+impl Deleted {
+    fn read(self) -> Result<Option<bool>, ApiError> {
+        let values = match self {
+            Self::Is(deleted) => vec![deleted],
+            Self::Of(values) => values,
+            Self::Any(any) if any == "*" => vec![true, false],
+            Self::Any(_) => Vec::new(),
+        };
+        match (values.contains(&true), values.contains(&false)) {
+            (true, true) => Ok(None),
+            (deleted, other) if deleted != other => Ok(Some(deleted)),
+            _ => {
+                let reason = r#"must be true, false, a list of them, or "*""#;
+                Err(ApiError::invalid("filters.deleted", reason))
+            }
+        }
+    }
 }
 
 /// A consumer.
@@ -241,7 +273,8 @@ fn filters_out(filter: &Filter) -> serde_json::Value {
 }
 
 impl FiltersIn {
-    pub(super) fn read(self) -> Result<Filter, ApiError> {
+    /// The filter; syncs that are given by slug are looked up.
+    pub(super) async fn read(self, app: &App, org: OrgId) -> Result<Filter, ApiError> {
         let Self {
             provider,
             sync_id,
@@ -250,27 +283,18 @@ impl FiltersIn {
             deleted,
         } = self;
         let deleted = match deleted {
+            Some(deleted) => deleted.read()?,
             None => None,
-            Some(Deleted::Is(deleted)) => Some(deleted),
-            Some(Deleted::Any(any)) if any == "*" => None,
-            Some(Deleted::Any(_)) => {
-                return Err(ApiError::invalid(
-                    "filters.deleted",
-                    r#"must be true, false or "*""#,
-                ));
+        };
+        let sync_id = match set("filters.sync_id", sync_id)? {
+            None => None,
+            Some(names) => {
+                let mut ids = BTreeSet::new();
+                for name in names {
+                    ids.insert(sync_id_of(app, org, "filters.sync_id", &name).await?);
+                }
+                Some(ids)
             }
-        };
-        let given = set("filters.sync_id", sync_id)?;
-        let read = |id: String| match headrace_model::SyncId::parse(&id) {
-            Some(id) => Ok(id.to_string()),
-            None => Err(ApiError::invalid(
-                "filters.sync_id",
-                format!("has {id:?}, which is no sync's id"),
-            )),
-        };
-        let sync_id = match given {
-            Some(ids) => Some(ids.into_iter().map(read).collect::<Result<_, _>>()?),
-            None => None,
         };
         let provider = set("filters.provider", provider)?;
         let collection_id = set("filters.collection_id", collection_id)?;
@@ -282,6 +306,26 @@ impl FiltersIn {
             external_id,
             deleted,
         })
+    }
+}
+
+/// The id of a sync that is given by id or slug. One that was removed still has records.
+pub(super) async fn sync_id_of(
+    app: &App,
+    org: OrgId,
+    field: &str,
+    name: &str,
+) -> Result<String, ApiError> {
+    if let Some(id) = SyncId::parse(name) {
+        return Ok(id.to_string());
+    }
+    match app.engine.sync(org, name).await {
+        Ok(sync) => Ok(SyncId(sync.id).to_string()),
+        Err(Error::NotFound { .. }) => Err(ApiError::invalid(
+            field,
+            format!("has {name:?}, which is no sync's id or slug"),
+        )),
+        Err(error) => Err(error.into()),
     }
 }
 

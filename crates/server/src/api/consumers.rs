@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
+use headrace_engine::Error;
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Metadata, Unapplied};
+use headrace_model::filter::Filter;
 use headrace_model::{StreamId, Timestamp};
+use headrace_store::StoreError;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -31,7 +33,30 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// `/v1/consumers` answers as `/v1/http-consumers` does.
 pub(super) fn plural_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().route("/v1/consumers", post(create_consumer).get(list_consumers))
+    OpenApiRouter::new().routes(routes!(create_plain_consumer, list_plain_consumers))
+}
+
+/// Makes a consumer; the same as by `/v1/http-consumers`.
+#[utoipa::path(post, path = "/v1/consumers", tag = "consumers", request_body = ConsumerIn,
+    responses((status = 201, body = ConsumerOut), Errors))]
+async fn create_plain_consumer(
+    caller: CanAdmin,
+    app: State<App>,
+    id: NewId,
+    input: Body<ConsumerIn>,
+) -> Result<(StatusCode, Json<ConsumerOut>), ApiError> {
+    create_consumer(caller, app, id, input).await
+}
+
+/// Lists the consumers, with their counts; the same as by `/v1/http-consumers`.
+#[utoipa::path(get, path = "/v1/consumers", tag = "consumers", params(ListParams),
+    responses((status = 200, body = List<ConsumerOut>), Errors))]
+async fn list_plain_consumers(
+    caller: CanRead,
+    app: State<App>,
+    params: Query<ListParams>,
+) -> Result<Json<List<ConsumerOut>>, ApiError> {
+    list_consumers(caller, app, params).await
 }
 
 /// A new consumer.
@@ -127,11 +152,10 @@ pub(super) async fn create_consumer(
         max_deliver: input.max_deliver.unwrap_or(-1),
         max_ack_pending: input.max_ack_pending.unwrap_or(1_000),
         max_waiting: input.max_waiting.unwrap_or(100),
-        filters: input
-            .filters
-            .map(FiltersIn::read)
-            .transpose()?
-            .unwrap_or_default(),
+        filters: match input.filters {
+            Some(filters) => filters.read(&app, caller.org).await?,
+            None => Filter::default(),
+        },
         metadata: input.metadata.unwrap_or_default(),
         paused: false,
         unapplied: Unapplied::default(),
@@ -189,7 +213,12 @@ pub(super) async fn list_consumers(
     let part = Part { limit, cursor }.of(consumers, |consumer| consumer)?;
     let mut data = Vec::with_capacity(part.data.len());
     for consumer in part.data {
-        data.push(out(app.engine.consumer_view(consumer).await?));
+        match app.engine.consumer_view(consumer).await {
+            Ok(view) => data.push(out(view)),
+            // It was removed since the list was read.
+            Err(Error::Store(StoreError::NoConsumer)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Json(List {
         data,
@@ -233,7 +262,10 @@ async fn update_consumer(
         max_deliver: patch.max_deliver.unwrap_or(old.max_deliver),
         max_ack_pending: patch.max_ack_pending.unwrap_or(old.max_ack_pending),
         max_waiting: patch.max_waiting.unwrap_or(old.max_waiting),
-        filters: patch.filters.map_or(Ok(old.filters), FiltersIn::read)?,
+        filters: match patch.filters {
+            Some(filters) => filters.read(&app, caller.org).await?,
+            None => old.filters,
+        },
         metadata: patch.metadata.unwrap_or(old.metadata),
         paused: old.paused,
         unapplied: Unapplied::default(),

@@ -356,3 +356,23 @@ async fn delete_credential(
     app.engine.delete_credential(caller.org, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_form_of_a_body_shows_its_secrets_when_debugged() {
+        let nested = r#"{"properties": {"kind": "stripe_key", "secret": "sk_live_x"}}"#;
+        let flat = r#"{"kind": "stripe_key", "secret": "sk_live_x"}"#;
+        for body in [nested, flat] {
+            let given: CredentialIn = serde_json::from_str(body).expect("it is one");
+            assert!(!format!("{given:?}").contains("sk_live_x"), "{given:?}");
+            let read = given.read(true, None).expect("it is one");
+            assert!(!format!("{read:?}").contains("sk_live_x"), "{read:?}");
+        }
+        let change: CredentialChange =
+            serde_json::from_str(r#"{"properties": {"secret": "sk_live_x"}}"#).expect("it is one");
+        assert!(!format!("{change:?}").contains("sk_live_x"), "{change:?}");
+    }
+}

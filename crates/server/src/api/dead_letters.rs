@@ -158,17 +158,29 @@ async fn redrive_dead_letters(
     Ok(Json(CountOut { count }))
 }
 
-/// Forgets dead letters.
+/// Which dead letters, for clients that send no body with DELETE.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct WhichParams {
+    /// `true`: all of them.
+    all: Option<bool>,
+}
+
+/// Forgets dead letters: those that the body names, or with `all` every one. Neither is refused, as a
+/// body may have been lost on the way.
 #[utoipa::path(delete, path = "/v1/http-consumers/{consumer}/dead-letters", tag = "consumers",
-    params(("consumer" = String, Path, description = "id or slug")), request_body = WhichIn,
+    params(("consumer" = String, Path, description = "id or slug"), WhichParams), request_body = WhichIn,
     responses((status = 204), Errors))]
 async fn delete_dead_letters(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Body(input): Body<WhichIn>,
+    Query(WhichParams { all }): Query<WhichParams>,
+    Body(mut input): Body<WhichIn>,
 ) -> Result<StatusCode, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
+    input.all |= all.unwrap_or(false);
     let records = input.read()?;
     app.engine
         .drop_dead_letters(&consumer, records.as_deref())

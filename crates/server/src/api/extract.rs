@@ -194,6 +194,9 @@ fn refused(path: &str, message: &str) -> ApiError {
     } else {
         path.to_owned()
     };
+    if message.starts_with("data did not match any variant") {
+        return ApiError::invalid(field, "must have one of its documented forms");
+    }
     // What was given is not repeated: it may be a secret in the wrong place.
     let reason = match reason.rsplit_once(", expected ") {
         Some((_, expected)) => format!("must be {expected}"),

@@ -44,7 +44,7 @@ const PAGE: usize = 200;
 struct LiveParams {
     /// The stream, by id or slug; may be left out when there is exactly one.
     stream_id: Option<String>,
-    /// Only those of this sync.
+    /// Only those of this sync, by id or slug.
     sync_id: Option<String>,
     /// Only those of this provider.
     provider: Option<String>,
@@ -85,7 +85,7 @@ async fn live_records(
         ..RecordParams::default()
     };
     let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
-    let filter = params.filter()?;
+    let filter = params.filter(&app, caller.org).await?;
     let resume = headers.get("last-event-id").map(|id| {
         let wrong = || ApiError::invalid("Last-Event-ID", "must be an updated_idx");
         id.to_str()

@@ -9,6 +9,7 @@ mod consumer_docs;
 mod consumers;
 mod credentials;
 mod dead_letters;
+mod either;
 pub(crate) mod error;
 mod extract;
 mod health;

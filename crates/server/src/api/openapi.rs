@@ -64,7 +64,10 @@ pub(crate) enum Errors {
 #[openapi(
     info(
         title = "Headrace",
-        description = "Streams API data into your app and database.",
+        description = "Streams API data into your app and database.\n\nA POST that makes or changes something \
+            takes an `Idempotency-Key`: sent again, it gets the first answer with `Idempotent-Replayed: true`, and \
+            does nothing again. Taking and settling messages takes none: a token settles its delivery once, however \
+            often it is sent.",
         license(name = "MIT OR Apache-2.0")
     ),
     security(("token" = [])),

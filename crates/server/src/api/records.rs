@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use headrace_engine::{Caller, MAX_ANSWER_BYTES, Records, only};
 use headrace_model::filter::Filter;
-use headrace_model::{RecordId, StreamId};
+use headrace_model::{OrgId, RecordId, StreamId};
 use headrace_store::Range;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{CanRead, out_of_bounds, reaches_stream};
+use super::consumer_docs::sync_id_of;
 use super::error::{ApiError, Code};
 use super::extract::{NamePath, Query};
 use super::list::Part;
@@ -32,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(super) struct RecordParams {
     /// The stream, by id or slug; may be left out when there is exactly one.
     pub(super) stream_id: Option<String>,
-    /// Only those of this sync.
+    /// Only those of this sync, by id or slug.
     pub(super) sync_id: Option<String>,
     /// Only those of this provider.
     pub(super) provider: Option<String>,
@@ -55,13 +56,10 @@ pub(super) struct RecordParams {
 }
 
 impl RecordParams {
-    pub(super) fn filter(&self) -> Result<Filter, ApiError> {
+    pub(super) async fn filter(&self, app: &App, org: OrgId) -> Result<Filter, ApiError> {
         let sync_id = match &self.sync_id {
             None => None,
-            Some(id) => match headrace_model::SyncId::parse(id) {
-                Some(id) => only(id.to_string()),
-                None => return Err(ApiError::invalid("sync_id", "must be a sync's id")),
-            },
+            Some(name) => only(sync_id_of(app, org, "sync_id", name).await?),
         };
         Ok(Filter {
             provider: self.provider.clone().and_then(only),
@@ -91,7 +89,7 @@ async fn list_records(
     Query(params): Query<RecordParams>,
 ) -> Result<Response, ApiError> {
     let stream = stream_for(&app, &caller, params.stream_id.as_deref()).await?;
-    let filter = params.filter()?;
+    let filter = params.filter(&app, caller.org).await?;
     let newest_first = match params.order.as_deref() {
         None | Some("asc") => false,
         Some("desc") => true,
@@ -102,8 +100,8 @@ async fn list_records(
         cursor: None,
     }
     .limit()?;
-    let cursor = params.after_cursor.or(params.cursor);
-    let after = cursor.as_deref().map_or(Ok(0), |cursor| {
+    let cursor = params.after_cursor.as_ref().or(params.cursor.as_ref());
+    let after = cursor.map_or(Ok(0), |cursor| {
         let wrong = "must be the cursor of an earlier answer";
         super::list::read_idx(cursor).ok_or_else(|| ApiError::invalid("after_cursor", wrong))
     })?;

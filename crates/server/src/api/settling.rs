@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::CanConsume;
+use super::either::TextOr;
 use super::error::ApiError;
 use super::extract::{Body, NamePath};
 use super::messages::reach;
@@ -162,12 +163,21 @@ struct NackOne {
 
 /// One delivery that will never succeed: its token alone, or with the reason.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(untagged, from = "TextOr<Reasoned>")]
 enum RejectOne {
     /// Its token.
     Token(String),
     /// Its token and why.
     Reasoned(Reasoned),
+}
+
+impl From<TextOr<Reasoned>> for RejectOne {
+    fn from(given: TextOr<Reasoned>) -> Self {
+        match given {
+            TextOr::Text(token) => Self::Token(token),
+            TextOr::Other(reasoned) => Self::Reasoned(reasoned),
+        }
+    }
 }
 
 /// One delivery that will never succeed, and why.

@@ -4,7 +4,7 @@ use headrace_engine::{CollectionStatus, Problems, Stored, SyncView, check_limit}
 use headrace_model::Timestamp;
 use headrace_model::config::{Metadata, RateLimit};
 use headrace_model::health::{Health, HealthStatus};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -18,10 +18,20 @@ pub(super) struct RateLimitDoc {
     /// Requests per interval.
     allowed_requests: u32,
     /// The interval, in seconds.
+    #[serde(serialize_with = "seconds")]
     interval: f64,
     /// Requests under way at once; 0: no cap.
     #[serde(default)]
     max_concurrent_requests: u32,
+}
+
+/// Whole seconds are shown as they are given: `60`, not `60.0`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn seconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match seconds.fract() == 0.0 {
+        true => serializer.serialize_u64(*seconds as u64),
+        false => serializer.serialize_f64(*seconds),
+    }
 }
 
 impl RateLimitDoc {

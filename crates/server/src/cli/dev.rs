@@ -323,3 +323,23 @@ fn time_left(status: &SyncStatus, now: Timestamp) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Dev {
+        #[command(flatten)]
+        options: DevOptions,
+    }
+
+    #[test]
+    fn the_options_do_not_show_the_key_when_debugged() {
+        let dev = Dev::parse_from(["dev", "--stripe-key", "sk_live_x"]);
+        assert!(dev.options.stripe_key.is_some());
+        assert!(!format!("{dev:?}").contains("sk_live_x"), "{dev:?}");
+    }
+}

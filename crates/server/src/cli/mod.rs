@@ -1,5 +1,6 @@
 //! The command line.
 
+mod curl;
 mod dev;
 mod org;
 pub(crate) mod out;

@@ -1,4 +1,5 @@
-//! `headrace org`: works on the data directory while no server has it.
+//! `headrace org`: works on the data directory while no server has it. No request does the same: over
+//! HTTP an organisation sees itself alone.
 
 use clap::{Args, Subcommand};
 

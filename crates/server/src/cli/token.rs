@@ -14,13 +14,16 @@ use headrace_model::OrgId;
 use headrace_model::config::{ApiToken, Scope};
 use uuid::Uuid;
 
-use super::out;
+use super::{curl, out};
 use crate::config::{Config, Options};
 
 /// What to do with API tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make an API token and print it
+    ///
+    /// Works on the data directory while no server has it. Where a server runs, --as-curl prints the
+    /// request that does the same there.
     Create(CreateToken),
 }
 
@@ -36,6 +39,9 @@ pub(crate) struct CreateToken {
     /// Its organisation by name or id; the first one unless given
     #[arg(long)]
     org: Option<String>,
+    /// Print the HTTP request instead, as curl; it takes an admin token from the environment
+    #[arg(long, conflicts_with = "org")]
+    as_curl: bool,
     #[command(flatten)]
     options: Options,
 }
@@ -46,9 +52,16 @@ pub(crate) async fn run(command: TokenCommand) -> anyhow::Result<()> {
         name,
         scopes,
         org,
+        as_curl,
         options,
     }) = command;
     let scopes = parse_scopes(&scopes)?;
+    if as_curl {
+        let config = Config::load(options, std::env::vars())?;
+        let body = serde_json::json!({"name": name, "scopes": scopes});
+        out::line(&curl::post(&config, "/v1/api-tokens", &body));
+        return Ok(());
+    }
     let offline = open(options).await?;
     let org = offline.org(org.as_deref()).await?;
     let (_, token) = offline.create_token(org, &name, scopes).await?;

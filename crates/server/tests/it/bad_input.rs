@@ -174,8 +174,85 @@ async fn fields_that_are_unknown_missing_or_of_the_wrong_type_are_named() {
             json!({"provider": "stripe", "name": "x", "collection_ids": []}),
             "credential_id",
         ),
+        (
+            "/v1/syncs",
+            json!({"provider": "stripe", "name": "x", "collection_ids": [], "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/syncs",
+            json!({"provider": "stripe", "name": "x", "collection_ids": [], "rate_limit": {"x": 1}}),
+            "rate_limit.x",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "stripe_key", "secret": "s"}, "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/credentials",
+            json!({"properties": {"kind": "stripe_key", "secret": "s", "colour": "red"}}),
+            "properties.colour",
+        ),
+        (
+            "/v1/api-tokens",
+            json!({"name": "t", "scopes": ["read"], "colour": 1}),
+            "colour",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": {"from_index": 1}}),
+            "deliver_policy.from_index",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": {"from_idx": "one"}}),
+            "deliver_policy.from_idx",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "deliver_policy": 7}),
+            "deliver_policy",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"sync_id": "nobody"}}),
+            "filters.sync_id",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"deleted": "maybe"}}),
+            "filters.deleted",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "filters": {"provider": [7]}}),
+            "filters.provider[0]",
+        ),
+        (
+            "/v1/http-consumers",
+            json!({"stream_id": "dev", "ack_wait": 1, "ack_wait_ms": 1_000}),
+            "ack_wait",
+        ),
     ];
-    for (path, body, field) in cases {
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let settling = [
+        (json!({"colour": 1}), "colour"),
+        (
+            json!({"nack": [{"token": "x", "colour": 1}]}),
+            "nack[0].colour",
+        ),
+        (
+            json!({"reject": [{"token": "x", "colour": 1}]}),
+            "reject[0].colour",
+        ),
+        (json!({"reject": [{"error": "x"}]}), "reject[0].token"),
+    ];
+    let settling = settling.map(|(body, field)| ("/v1/http-consumers/c/settle", body, field));
+    for (path, body, field) in cases.into_iter().chain(settling) {
         let refused = server.post(path, body.clone()).await;
         assert_eq!(
             refused.invalid_fields(),
@@ -211,6 +288,15 @@ async fn queries_and_paths_that_make_no_sense() {
             "{path}: {}",
             refused.text
         );
+    }
+    for (path, field) in [
+        ("/v1/providers?limit=0", "limit"),
+        ("/v1/providers?colour=red", "colour"),
+        ("/v1/records?sync_id=nobody", "sync_id"),
+        ("/v1/records?upstream_id=x&limit=0", "limit"),
+    ] {
+        let refused = server.send(Method::GET, path).await;
+        assert_eq!(refused.invalid_fields(), [field], "{path}");
     }
     let nobody = "018f2b5e-7c6b-7a3e-9d1f-0a2b3c4d5e6f";
     for path in [
@@ -309,6 +395,33 @@ async fn more_tokens_than_can_be_outstanding_are_refused() {
 }
 
 #[tokio::test]
+async fn slugs_with_slashes_are_refused_everywhere() {
+    let (_, base) = sandbox().await;
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    let consumer = json!({"slug": "a/b"});
+    let refused = server.post("/v1/http-consumers", consumer.clone()).await;
+    assert_eq!(refused.invalid_fields(), ["slug"]);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    let credential = server.get(&format!("/v1/syncs/{sync}")).await["credential_id"].clone();
+    let second = json!({"provider": "stripe", "name": "s", "slug": "a/b",
+        "collection_ids": ["stripe:customer"], "credential_id": credential});
+    let refused = server.post("/v1/syncs", second).await;
+    assert_eq!(refused.invalid_fields(), ["slug"]);
+    for path in [
+        "/v1/http-consumers/c",
+        &format!("/v1/syncs/{sync}"),
+        "/v1/streams/dev",
+    ] {
+        let refused = server.patch(path, json!({"slug": "a/b"})).await;
+        assert_eq!(refused.invalid_fields(), ["slug"], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_token_in_a_call_settles_nothing_of_it() {
     let (stripe, base) = sandbox().await;
     stripe.seed(headrace_sandbox::stripe::Collection::Customer, 1);
@@ -345,100 +458,4 @@ async fn a_bad_token_in_a_call_settles_nothing_of_it() {
         .await;
     foreign.expect(204);
     assert_eq!(foreign.header("headrace-stale"), Some("1"));
-}
-
-#[tokio::test]
-async fn odd_records_arrive_as_the_provider_wrote_them() {
-    let (_, base) = sandbox().await;
-    let odd = OddAccount::serve(&base).await;
-    let server = Setup::new().stripe(&odd.base).start();
-    let sync = server.sync_stripe(&["stripe:customer"]).await;
-    server.backfilled(&sync).await;
-    // An answer stops at 8 MiB, so the record of 10 MB has one to itself.
-    let mut read = String::new();
-    for after in 0..4 {
-        let path = format!("/v1/records?limit=10&after_cursor={after}");
-        read.push_str(&answer(server.request(Method::GET, &path)).await.text);
-    }
-    for token in [
-        r#""big":12345678901234567890123"#,
-        r#""precise":0.1000000000000000055511151231257827"#,
-        r#""exponent":1E400"#,
-        r#""escaped":"\u00e9\/""#,
-        r#""twice":1,"twice":2"#,
-    ] {
-        assert!(read.contains(token), "the provider's tokens: {token}");
-    }
-    for id in ["cus_numbers", "cus_deep", "cus_large", "cus_utf8"] {
-        assert!(
-            read.contains(&format!("\"upstream_id\":\"{id}\"")),
-            "{id} is there"
-        );
-    }
-    server
-        .post("/v1/http-consumers", json!({"slug": "c"}))
-        .await
-        .expect(201);
-    let mut delivered = 0;
-    let mut largest = 0;
-    while delivered < 4 {
-        let next = server.request(Method::POST, "/v1/http-consumers/c/next");
-        let taken = answer(next.json(&json!({"batch_size": 100}))).await;
-        assert_eq!(taken.status.as_u16(), 200);
-        delivered += taken.text.matches("\"ack_token\"").count();
-        largest = largest.max(taken.text.len());
-    }
-    assert!(largest > 10 << 20, "a record of 10 MB is delivered whole");
-}
-
-/// An account whose customers are odd: everything else is the sandbox's.
-struct OddAccount {
-    base: String,
-}
-
-impl OddAccount {
-    async fn serve(sandbox: &str) -> Self {
-        use axum::body::Bytes;
-        use axum::http::header::CONTENT_TYPE;
-        use axum::routing::get;
-
-        let numbers = r#"{ "id": "cus_numbers", "object": "customer", "created": 1700000000,
-            "big": 12345678901234567890123, "precise": 0.1000000000000000055511151231257827,
-            "exponent": 1E400, "escaped": "\u00e9\/", "twice": 1, "twice": 2 }"#;
-        let (open, close) = ("[".repeat(5_000), "]".repeat(5_000));
-        let deep = format!(
-            r#"{{"id":"cus_deep","object":"customer","created":1700000001,"deep":{open}{close}}}"#
-        );
-        let large = format!(
-            r#"{{"id":"cus_large","object":"customer","created":1700000002,"name":"{}"}}"#,
-            "x".repeat(10 << 20)
-        );
-        let mut page =
-            format!(r#"{{"object":"list","has_more":false,"data":[{numbers},{deep},{large},"#)
-                .into_bytes();
-        page.extend_from_slice(b"{\"id\":\"cus_utf8\",\"object\":\"customer\",\"created\":1700000003,\"name\":\"\xff\xfe\"}]}");
-        let page = Bytes::from(page);
-        let origin = sandbox.to_owned();
-        let customers = get(move || async move { ([(CONTENT_TYPE, "application/json")], page) });
-        let rest = move |request: axum::extract::Request| {
-            let origin = origin.clone();
-            async move {
-                let path = request.uri().path_and_query().unwrap().to_string();
-                let url = format!("{origin}{}", path.strip_prefix("/v1").unwrap());
-                let mut forward = reqwest::Client::new().get(url);
-                if let Some(token) = request.headers().get("authorization") {
-                    forward = forward.header("authorization", token.clone());
-                }
-                let answer = forward.send().await.unwrap();
-                (answer.status(), answer.bytes().await.unwrap())
-            }
-        };
-        let router = axum::Router::new()
-            .route("/v1/customers", customers)
-            .fallback(rest);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}/v1", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { base }
-    }
 }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Server, Setup, sandbox, text};
+use crate::harness::{Server, Setup, answer, sandbox, text};
 
 /// A server with two customers, and a consumer `c` that has both before it.
 async fn with_backlog(setup: Setup) -> Server {
@@ -174,4 +174,89 @@ async fn counts_are_those_of_each_sync_in_a_list() {
         .collect();
     let expected = [(&first["id"], &json!(2)), (&second["id"], &json!(0))];
     assert_eq!(records, expected);
+}
+
+#[tokio::test]
+async fn nothing_is_made_on_a_stream_that_is_being_removed() {
+    let server = Server::start();
+    for round in 0..10 {
+        server
+            .post("/v1/streams", json!({"slug": "dev"}))
+            .await
+            .expect(201);
+        let body = json!({"stream_id": "dev"});
+        let make = || {
+            answer(
+                server
+                    .request(Method::POST, "/v1/http-consumers")
+                    .json(&body),
+            )
+        };
+        // They go on until they are refused: the removal comes in the midst of them.
+        let maker = || async {
+            loop {
+                match make().await {
+                    one if one.status == 404 => return,
+                    one => drop(one.expect(201)),
+                }
+            }
+        };
+        let makers = futures_util::future::join_all((0..8).map(|_| maker()));
+        let remove = async {
+            make().await.expect(201);
+            server.delete("/v1/streams/dev?cascade=true").await
+        };
+        let (_, removed) = tokio::join!(makers, remove);
+        removed.expect(204);
+        let left = server.get("/v1/http-consumers").await;
+        assert_eq!(left["data"], json!([]), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_fixed_of_a_sync_is_refused() {
+    let (_, base) = sandbox().await;
+    let server = Setup::new().stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    let path = format!("/v1/syncs/{sync}");
+    let before = server.get(&path).await;
+    for field in ["provider", "stream_id", "credential_id"] {
+        let same = json!({field: before[field], "name": "changed"});
+        let refused = server.patch(&path, same).await;
+        assert_eq!(refused.invalid_fields(), [field]);
+    }
+    assert_eq!(server.get(&path).await["name"], before["name"]);
+    let changes = json!({
+        "name": "renamed",
+        "slug": "s",
+        "rate_limit": {"allowed_requests": 100, "interval": 60},
+        "max_age_days": 30,
+        "sync_frequency": "4h",
+        "external_id": "customer-1",
+        "metadata": {"plan": {"tags": ["a", "b"]}, "n": 42},
+        "status": "disabled",
+    });
+    let changed = server.patch(&path, changes.clone()).await;
+    assert!(
+        changed.text.contains(r#""interval":60,"#),
+        "{}",
+        changed.text
+    );
+    let changed = changed.expect(200);
+    for (field, value) in changes.as_object().unwrap() {
+        if field != "rate_limit" {
+            assert_eq!(&changed[field], value, "{field}");
+        }
+    }
+    for (filter, count) in [
+        (r#"{"plan":{"tags":["b"]}}"#, 1),
+        (r#"{"n":42.0}"#, 1),
+        (r#"{"plan":{"tags":["c"]}}"#, 0),
+    ] {
+        let listed = server
+            .request(Method::GET, "/v1/syncs")
+            .query(&[("metadata", filter)]);
+        let listed = answer(listed).await.expect(200);
+        assert_eq!(listed["data"].as_array().unwrap().len(), count, "{filter}");
+    }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Server, Setup};
+use crate::harness::{ADMIN, Server, Setup, answer};
 
 fn headrace(arguments: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_headrace"))
@@ -87,6 +87,49 @@ fn offline_commands_make_organisations_and_tokens() {
             .unwrap()
             .contains("no scope")
     );
+}
+
+#[tokio::test]
+async fn a_token_is_made_by_the_request_that_the_command_prints() {
+    let server = Server::start();
+    let printed = headrace(&[
+        "token",
+        "create",
+        "--name",
+        "it's mine",
+        "--scopes",
+        "read,consume",
+        "--as-curl",
+        "--public-url",
+        &server.url,
+    ]);
+    assert!(printed.status.success());
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        printed.contains("Authorization: Bearer $HEADRACE_TOKEN"),
+        "{printed}"
+    );
+    // A shell reads the words, and something else than curl prints them.
+    let script = format!("curl() {{ printf '%s\\n' \"$@\"; }}; {printed}");
+    let words = Command::new("sh")
+        .env("HEADRACE_TOKEN", ADMIN)
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let words = String::from_utf8(words.stdout).unwrap();
+    let words: Vec<&str> = words.lines().collect();
+    let after = |flag: &str| {
+        let at = words.iter().position(|word| *word == flag).unwrap();
+        words[at + 1].to_owned()
+    };
+    let url = words.iter().find(|word| word.starts_with("http")).unwrap();
+    let request = reqwest::Client::new()
+        .post(*url)
+        .header("authorization", after("-H").replace("Authorization: ", ""))
+        .body(after("-d"));
+    let made = answer(request).await.expect(201);
+    assert_eq!(made["name"], "it's mine");
+    assert_eq!(made["scopes"], json!(["read", "consume"]));
 }
 
 #[test]

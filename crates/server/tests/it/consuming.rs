@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::harness::{Server, Setup, sandbox, text};
 
 /// A server with an account of so many customers, all read, and a consumer `c`.
-async fn with_customers(count: usize) -> (headrace_sandbox::stripe::Stripe, Server, String) {
+pub(crate) async fn with_customers(
+    count: usize,
+) -> (headrace_sandbox::stripe::Stripe, Server, String) {
     let (stripe, base) = sandbox().await;
     stripe.seed(headrace_sandbox::stripe::Collection::Customer, count);
     let server = Setup::new().stripe(&base).start();
@@ -24,7 +26,7 @@ async fn with_customers(count: usize) -> (headrace_sandbox::stripe::Stripe, Serv
     (stripe, server, sync)
 }
 
-async fn take(server: &Server, body: Value) -> Vec<Value> {
+pub(crate) async fn take(server: &Server, body: Value) -> Vec<Value> {
     let taken = server
         .post("/v1/http-consumers/c/next", body)
         .await
@@ -32,7 +34,7 @@ async fn take(server: &Server, body: Value) -> Vec<Value> {
     taken.as_array().unwrap().clone()
 }
 
-fn tokens(messages: &[Value]) -> Vec<String> {
+pub(crate) fn tokens(messages: &[Value]) -> Vec<String> {
     messages
         .iter()
         .map(|message| text(&message["ack_token"]))
@@ -248,37 +250,6 @@ async fn deletes_arrive_with_the_last_known_data() {
 }
 
 #[tokio::test]
-async fn filters_and_policies_choose_what_is_given() {
-    let (_, server, _) = with_customers(5).await;
-    let none =
-        json!({"stream_id": "dev", "slug": "none", "filters": {"collection_id": "stripe:invoice"}});
-    assert_eq!(
-        server.post("/v1/http-consumers", none).await.expect(201)["num_pending"],
-        0
-    );
-    let last = json!({"stream_id": "dev", "slug": "last", "deliver_policy": "last"});
-    assert_eq!(
-        server.post("/v1/http-consumers", last).await.expect(201)["num_pending"],
-        1
-    );
-    let new = json!({"stream_id": "dev", "slug": "new", "deliver_policy": "new"});
-    assert_eq!(
-        server.post("/v1/http-consumers", new).await.expect(201)["num_pending"],
-        0
-    );
-    let from = json!({"stream_id": "dev", "slug": "from", "deliver_policy": {"from_idx": 4}});
-    assert_eq!(
-        server.post("/v1/http-consumers", from).await.expect(201)["num_pending"],
-        2
-    );
-    let hour = json!({"stream_id": "dev", "slug": "hour", "deliver_policy": "1h"});
-    assert_eq!(
-        server.post("/v1/http-consumers", hour).await.expect(201)["num_pending"],
-        5
-    );
-}
-
-#[tokio::test]
 async fn a_reset_starts_anew_and_makes_old_tokens_stale() {
     let (_, server, _) = with_customers(3).await;
     let before = take(&server, json!({"batch_size": 3})).await;
@@ -412,4 +383,54 @@ async fn head_takes_no_messages() {
     let head = server.send(Method::HEAD, "/v1/http-consumers/c/next").await;
     assert_eq!(head.status.as_u16(), 405);
     assert_eq!(take(&server, json!({})).await.len(), 1);
+}
+
+#[tokio::test]
+async fn long_polls_beyond_the_limit_are_told_to_wait() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    server
+        .post("/v1/http-consumers", json!({"slug": "c", "max_waiting": 1}))
+        .await
+        .expect(201);
+    let wait = || server.post("/v1/http-consumers/c/next", json!({"wait_for": "50s"}));
+    let (first, second) = (wait(), wait());
+    tokio::pin!(first, second);
+    let refused = tokio::select! {
+        answer = &mut first => answer,
+        answer = &mut second => answer,
+    };
+    assert_eq!(refused.expect(429)["code"], "too_many");
+    assert!(refused.header("retry-after").is_some());
+    // Who does not wait takes no place.
+    take(&server, json!({})).await;
+}
+
+#[tokio::test]
+async fn an_extended_message_stays_with_its_worker() {
+    let (_, server, _) = with_customers(2).await;
+    let window = json!({"ack_wait_ms": 700});
+    server
+        .patch("/v1/http-consumers/c", window)
+        .await
+        .expect(200);
+    let taken = take(&server, json!({"batch_size": 2})).await;
+    let long = json!({"ack_wait_ms": 43_200_000});
+    server.patch("/v1/http-consumers/c", long).await.expect(200);
+    let kept = tokens(&taken[..1]);
+    let extended = server
+        .post("/v1/http-consumers/c/extend", json!({"ack_tokens": kept}))
+        .await;
+    assert_eq!(extended.header("headrace-settled"), Some("1"));
+    // The other window ends, and only that message comes again.
+    let again = take(&server, json!({"batch_size": 2, "wait_for": "50s"})).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0]["record"]["id"], taken[1]["record"]["id"]);
+    let acked = server
+        .post("/v1/http-consumers/c/ack", json!({"ack_tokens": kept}))
+        .await;
+    assert_eq!(acked.header("headrace-settled"), Some("1"));
 }

@@ -128,3 +128,28 @@ async fn a_body_over_the_limit_is_refused_with_a_key_too() {
         .await
         .expect(201);
 }
+
+#[tokio::test]
+async fn every_post_that_changes_something_is_replayed() {
+    let server = Server::start();
+    server
+        .post("/v1/streams", json!({"slug": "dev"}))
+        .await
+        .expect(201);
+    server
+        .post("/v1/http-consumers", json!({"slug": "next"}))
+        .await
+        .expect(201);
+    for (call, body) in [
+        ("reset", json!({"from_idx": 1})),
+        ("pause", json!({})),
+        ("resume", json!({})),
+        ("dead-letters/redrive", json!({"all": true})),
+    ] {
+        let path = format!("/v1/http-consumers/next/{call}");
+        let first = keyed(&server, &path, "k", body.clone()).await;
+        let again = keyed(&server, &path, "k", body).await;
+        assert_eq!(again.expect(200), first.expect(200), "{call}");
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{call}");
+    }
+}

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod changing;
+mod choosing;
 mod cli;
 mod connections;
 mod consuming;
@@ -15,6 +16,7 @@ mod idempotency;
 mod judged;
 mod large_answers;
 mod live;
+mod odd_records;
 mod openapi;
 mod security;
 mod streams;
