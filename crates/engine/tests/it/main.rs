@@ -7,6 +7,7 @@
 
 mod desk;
 mod expiry;
+mod policies;
 mod retention;
 mod sync;
 mod sync_changes;
