@@ -165,6 +165,7 @@ impl Engine {
             metadata: given.metadata.clone().unwrap_or_default(),
             health: checked.health.clone(),
             rate_limit: None,
+            refresh: None,
         };
         let mut credential = Stored::new(id.0, org, self.clock.now(), credential);
         self.seal_into(&mut credential, kind, fields)?;
@@ -258,7 +259,7 @@ impl Engine {
         Ok(())
     }
 
-    fn open(&self, credential: &Stored<config::Credential>) -> Result<Fields, Error> {
+    pub(crate) fn open(&self, credential: &Stored<config::Credential>) -> Result<Fields, Error> {
         let id = CredentialId(credential.id);
         let secrets =
             crate::outbound::open_secrets(&self.sync.keyring, id, &credential.value.sealed);

@@ -16,6 +16,7 @@ use crate::gates::Gates;
 use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
+use crate::refresh::Refreshes;
 use crate::retention::Retention;
 use crate::selection::{CardCache, Selections};
 use crate::sync::Supervisor;
@@ -47,12 +48,13 @@ pub struct Engine {
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
+    pub(crate) refreshes: Refreshes,
     pub(crate) retention: Retention,
     /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
     pub(crate) admin_token: Option<AdminToken>,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Engine {
@@ -73,6 +75,7 @@ impl Engine {
             expiry: Expiry::default(),
             rates: Rates::default(),
             gates: Gates::default(),
+            refreshes: Refreshes::default(),
             retention: Retention::default(),
             reconfigured: Notify::new(),
             stop: CancellationToken::new(),

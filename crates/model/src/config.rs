@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::delivery::Policy;
 use crate::filter::Filter;
 use crate::health::Health;
-use crate::{CredentialId, StreamId, SyncId};
+use crate::{CredentialId, StreamId, SyncId, Timestamp};
 
 /// A free JSON object of the user's: kept, shown and filtered on, never interpreted.
 pub type Metadata = serde_json::Map<String, serde_json::Value>;
@@ -64,6 +64,20 @@ pub struct Credential {
     /// The budget of the account, where it is not the provider's default.
     #[serde(default)]
     pub rate_limit: Option<RateLimit>,
+    /// How the last look for its collections went; `None` before the first.
+    #[serde(default)]
+    pub refresh: Option<Refresh>,
+}
+
+/// How a look for a credential's collections went.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Refresh {
+    /// When it began last.
+    pub last_started_at: Option<Timestamp>,
+    /// When it succeeded last.
+    pub last_succeeded_at: Option<Timestamp>,
+    /// Why it failed.
+    pub error: Option<String>,
 }
 
 /// The account behind a credential.

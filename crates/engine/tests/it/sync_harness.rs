@@ -140,6 +140,7 @@ impl Rig {
                 interval: 1.0,
                 max_concurrent_requests: 8,
             }),
+            refresh: None,
         };
         self.put(
             Kind::Credential,

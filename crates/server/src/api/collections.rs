@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use headrace_engine::Provider;
+use headrace_engine::{Provider, RefreshView};
 use headrace_model::Timestamp;
+use headrace_model::config::Refresh;
 use headrace_model::provider::{Collection, CredentialKind};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -147,8 +148,8 @@ struct RefreshOut {
     error: Option<String>,
 }
 
-/// Looks again which collections a credential opens. Where they are declared there is nothing to
-/// discover, and it has succeeded at once.
+/// Looks again which collections a credential opens, in the background. Where they are declared, it
+/// asks the provider whether the credential still opens them.
 #[utoipa::path(post, path = "/v1/collections/{credential_id}/refresh/start", tag = "collections",
     params(("credential_id" = Uuid, Path)),
     responses((status = 200, body = RefreshOut), Errors))]
@@ -157,8 +158,9 @@ async fn start_collection_refresh(
     State(app): State<App>,
     IdPath(id): IdPath,
 ) -> Result<Json<RefreshOut>, ApiError> {
-    let (credential, _) = app.engine.provider_of_credential(caller.org, id).await?;
-    Ok(Json(declared(credential.created_at)))
+    Ok(Json(refresh(
+        app.engine.start_refresh(caller.org, id).await?,
+    )))
 }
 
 /// How the last look for collections went.
@@ -171,18 +173,28 @@ async fn collection_refresh_status(
     IdPath(id): IdPath,
 ) -> Result<Json<RefreshOut>, ApiError> {
     unbound(&caller)?;
-    let (credential, _) = app.engine.provider_of_credential(caller.org, id).await?;
-    Ok(Json(declared(credential.created_at)))
+    Ok(Json(refresh(app.engine.refresh_of(caller.org, id).await?)))
 }
 
-/// Every collection of today's definitions is declared: known since the credential is.
-fn declared(since: Timestamp) -> RefreshOut {
-    let since = Some(since);
+fn refresh(view: RefreshView) -> RefreshOut {
+    let RefreshView {
+        is_running,
+        last:
+            Refresh {
+                last_started_at,
+                last_succeeded_at,
+                error,
+            },
+    } = view;
     RefreshOut {
-        status: "succeeded",
-        last_started_at: since,
-        last_succeeded_at: since,
-        error: None,
+        status: match (is_running, &error) {
+            (true, _) => "processing",
+            (false, None) => "succeeded",
+            (false, Some(_)) => "failed",
+        },
+        last_started_at,
+        last_succeeded_at,
+        error,
     }
 }
 

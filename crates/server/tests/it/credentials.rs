@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, Setup, answer, text};
+use crate::harness::{KEY, Server, Setup, answer, sandbox, text};
 
 /// A Stripe with several accounts: the key `sk_<account>_<anything>` opens `acct_<account>`; restricted
 /// keys `rk_…` may not ask which account they are for.
@@ -212,4 +212,42 @@ async fn fields_that_do_not_tell_where_the_api_is_are_refused() {
     let shop = json!({"properties": {"kind": "shops_key", "secret": "s", "shop": "no such host"}});
     let refused = server.post("/v1/credentials", shop).await;
     assert_eq!(refused.invalid_fields(), ["properties"], "{}", refused.text);
+}
+
+#[tokio::test]
+async fn looking_for_collections_tells_how_it_went() {
+    let (stripe, base) = sandbox().await;
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Setup::on(data.path()).stripe(&base).start();
+    let properties = json!({"kind": "stripe_key", "secret": KEY});
+    let credential = server
+        .post("/v1/credentials", json!({"properties": properties}))
+        .await
+        .expect(201);
+    let path = format!("/v1/collections/{}/refresh", text(&credential["id"]));
+    let status = server.get(&format!("{path}/status")).await;
+    assert_eq!(status["status"], "succeeded", "the declared ones are known");
+    let refreshed = async |server: &Server| {
+        let started = server.post(&format!("{path}/start"), json!({})).await;
+        let started = started.expect(200);
+        assert!(!started["last_started_at"].is_null(), "{started}");
+        let ended = async || server.get(&format!("{path}/status")).await["status"] != "processing";
+        server.until(ended).await;
+        server.get(&format!("{path}/status")).await
+    };
+    let status = refreshed(&server).await;
+    assert_eq!(status["status"], "succeeded", "{status}");
+    assert!(status["error"].is_null());
+    let succeeded_at = status["last_succeeded_at"].clone();
+    assert!(succeeded_at.as_str() > credential["created_at"].as_str());
+
+    stripe.set_key("sk_test_another_one");
+    let status = refreshed(&server).await;
+    assert_eq!(status["status"], "failed", "{status}");
+    assert!(text(&status["error"]).contains("refused"), "{status}");
+    assert_eq!(status["last_succeeded_at"], succeeded_at);
+    server.terminate();
+    let server = Setup::on(data.path()).stripe(&base).start();
+    let after = server.get(&format!("{path}/status")).await;
+    assert_eq!(after, status, "it outlives the process");
 }
