@@ -132,10 +132,14 @@ pub trait Store: Send + Sync + 'static {
 
     // ---- syncing
 
-    /// The cursors of a sync by collection, as [`Batch`]es wrote them.
+    /// The cursors of a sync by collection, as [`Batch`]es wrote them. Those whose names begin with a
+    /// slash are notes, which [`Store::notes`] reads: there may be many.
     async fn cursors(&self, sync: SyncId) -> Result<Vec<(String, Vec<u8>)>>;
 
-    /// Removes cursors of a sync: of one collection, or all.
+    /// The notes of a sync whose names begin with `beneath`, which begins with a slash.
+    async fn notes(&self, sync: SyncId, beneath: &str) -> Result<Vec<(String, Vec<u8>)>>;
+
+    /// Removes cursors of a sync: of one collection, or all, with the notes.
     async fn drop_cursors(&self, sync: SyncId, collection: Option<&str>) -> Result<()>;
 
     /// Takes or renews the lease `name` for `owner` until `until`. `None` while another owner's runs.

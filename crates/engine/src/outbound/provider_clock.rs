@@ -17,12 +17,18 @@ use headrace_model::Timestamp;
 /// Bounds older than twice this are forgotten: two clocks drift apart, some by seconds a day.
 const KEPT: Duration = Duration::from_secs(300);
 const RESOLUTION: Duration = Duration::from_secs(1);
+/// A date that is further ahead of what is known is believed when a second answer says so too.
+pub(crate) const MAX_AHEAD: Duration = Duration::from_secs(3_600);
+/// Two dates agree on the provider's clock when they are no further apart.
+const AGREE: Duration = Duration::from_secs(120);
 
 /// How far a provider's clock is ahead of ours, at least.
 #[derive(Debug, Default)]
 pub(super) struct ProviderClock {
     current: Option<Bound>,
     previous: Option<Bound>,
+    /// How far ahead an answer was that is not believed yet.
+    unbelieved: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +40,28 @@ struct Bound {
 }
 
 impl ProviderClock {
+    /// Learns from an answer, unless it alone is dated far ahead of what is known of the provider's
+    /// clock, or else of this machine's (`local`): that is a slip, and would pass for the future.
+    pub(super) fn hear(
+        &mut self,
+        date: Timestamp,
+        sent: Timestamp,
+        received: Timestamp,
+        local: Timestamp,
+    ) {
+        let known = self.at(received).unwrap_or(local);
+        let ahead = date.as_micros().saturating_sub(received.as_micros());
+        if date.since(known) > MAX_AHEAD {
+            let agree = |earlier: &i64| u128::from(earlier.abs_diff(ahead)) <= AGREE.as_micros();
+            if !self.unbelieved.replace(ahead).as_ref().is_some_and(agree) {
+                tracing::debug!(%date, "a provider's answer is dated far ahead: not believed yet");
+                return;
+            }
+        }
+        self.unbelieved = None;
+        self.observe(date, sent, received);
+    }
+
     /// Learns from an answer. `sent` and `received` are monotonic.
     pub(super) fn observe(&mut self, date: Timestamp, sent: Timestamp, received: Timestamp) {
         let least = date.as_micros().saturating_sub(received.as_micros());
@@ -82,6 +110,25 @@ mod tests {
 
     fn us(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
+    }
+
+    #[test]
+    fn one_answer_from_the_future_is_a_slip_and_two_are_a_clock() {
+        let mut clock = ProviderClock::default();
+        let second = Timestamp::from_seconds;
+        // This machine's clock is a day behind; the monotonic one began at 0.
+        let local = second(1_000_000);
+        let right = second(1_086_400);
+        clock.hear(right, us(0), us(1_000), local);
+        assert_eq!(clock.at(us(1_000)), None, "one alone is not believed");
+        clock.hear(right, us(2_000), us(3_000), local);
+        assert!(
+            clock
+                .at(us(3_000))
+                .is_some_and(|at| local.since(at).is_zero())
+        );
+        clock.hear(second(9_000_000), us(4_000), us(5_000), local);
+        assert!(clock.at(us(5_000)).unwrap() <= right + RESOLUTION);
     }
 
     #[test]

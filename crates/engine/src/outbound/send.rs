@@ -19,8 +19,6 @@ const USER_AGENT: &str = concat!("Headrace/", env!("CARGO_PKG_VERSION"));
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 const MAX_REDIRECTS: usize = 3;
 const MAX_ERROR_BODY: usize = 256 << 10;
-/// A provider's clock that is further ahead is not believed.
-const MAX_AHEAD: Duration = Duration::from_secs(3_600);
 
 pub(super) fn client(settings: &OutboundSettings) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
@@ -150,15 +148,13 @@ impl Outbound {
     fn learn_time(&self, account: &Account, headers: &HeaderMap, sent: Timestamp) {
         let received = self.monotonic.now();
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        // One answer that is dated in the far future must not move what is followed there: all that
-        // happens until then would be passed over.
-        let latest = self.clock.now() + MAX_AHEAD;
-        if let Some(date) = date.and_then(http_date).filter(|date| *date <= latest) {
+        if let Some(date) = date.and_then(http_date) {
             let host = account.base().authority().to_owned();
+            let local = self.clock.now();
             self.clocks()
                 .entry(host)
                 .or_default()
-                .observe(date, sent, received);
+                .hear(date, sent, received, local);
         }
     }
 }

@@ -37,8 +37,9 @@ pub(super) struct Live {
     pub(super) unusable: usize,
     /// Ids that were asked for and that the provider refused to read.
     pub(super) refused: Vec<String>,
-    /// When the reading under way was taken up, and how many records it had read by then.
-    pub(super) reading_since: Option<(Timestamp, u64)>,
+    /// The reading that was taken up, by its beginning, when that was, and how many records it had
+    /// read by then.
+    pub(super) reading_since: Option<(Timestamp, Timestamp, u64)>,
     /// The provider has no such collection.
     pub(super) unknown: bool,
 }
@@ -50,6 +51,14 @@ pub(super) struct Trouble {
     pub(super) words: String,
     /// Whether somebody has to act.
     pub(super) stands_still: bool,
+}
+
+impl Live {
+    /// Whether the reading under way looks for what was deleted while changes were lost.
+    pub(super) fn ends_its_gap(&self) -> bool {
+        let run = self.state.run.as_ref();
+        run.is_some_and(|run| run.aim.is_complete() && run.sweep.is_some())
+    }
 }
 
 impl Trouble {

@@ -39,7 +39,9 @@ pub(super) struct Reconciler {
     pub(super) feed: Option<mpsc::Sender<FeedRequest>>,
     pub(super) pace: Pace,
     pub(super) check_now: bool,
-    /// Whether the feed is known to have noted its position.
+    /// Whether the feed had noted its position for the collection when the sync was started.
+    pub(super) has_position: bool,
+    /// Whether it is known to have one by now.
     pub(super) is_covered: bool,
 }
 
@@ -117,9 +119,14 @@ impl Reconciler {
         let Some(run) = &self.state.run else {
             return Ok(self.until_due());
         };
-        let taken_up = Some((self.watched.context.now(), run.records));
+        let taken_up = (run.started_at, self.watched.context.now(), run.records);
         let board = &self.watched.context.board;
-        board.set(&self.watched.id, |live| live.reading_since = taken_up);
+        board.set(&self.watched.id, |live| {
+            let is_known = live
+                .reading_since
+                .is_some_and(|known| known.0 == taken_up.0);
+            live.reading_since = live.reading_since.filter(|_| is_known).or(Some(taken_up));
+        });
         let asks = &self.asks;
         let progress = self
             .watched
@@ -180,21 +187,21 @@ impl Reconciler {
     }
 
     /// Has the feed note its position before anything is read, so that no change falls between. What
-    /// was read before there was a position is read again.
+    /// was read before there was a position is to be read again, which is stored first.
     async fn cover(&mut self) -> Result<(), Failure> {
-        let Some(feed) = self.feed.as_ref().filter(|_| !self.is_covered) else {
+        let Some(feed) = self.feed.clone().filter(|_| !self.is_covered) else {
             return Ok(());
         };
+        let has_read = self.state.run.is_some() || self.state.first_completed_at.is_some();
+        if has_read && !self.has_position {
+            let run = self.run_anew(Aim::All).await?;
+            self.save(|state| state.run = Some(run)).await?;
+        }
         let (reply, covered) = oneshot::channel();
         let collection = self.watched.id.to_string();
         let request = FeedRequest::Cover { collection, reply };
         feed.send(request).await.map_err(|_| Failure::Stopped)?;
-        let was_noted_before = covered.await.map_err(|_| Failure::Stopped)??;
-        let has_read = self.state.run.is_some() || self.state.first_completed_at.is_some();
-        if has_read && !was_noted_before {
-            let run = self.run_anew(Aim::All).await?;
-            self.save(|state| state.run = Some(run)).await?;
-        }
+        covered.await.map_err(|_| Failure::Stopped)??;
         self.is_covered = true;
         Ok(())
     }
@@ -230,7 +237,12 @@ impl Reconciler {
         match ask {
             Ask::Check => self.check_now = true,
             Ask::Gap(gap, reply) => {
-                let run = self.run_anew(Aim::Gap).await?;
+                let mut run = self.run_anew(Aim::Gap).await?;
+                let replaced = self.state.run.as_ref().and_then(|run| run.sweep);
+                if let (Some(sweep), Some(replaced)) = (&mut run.sweep, replaced) {
+                    // What somebody said of deletes holds for these.
+                    sweep.confirmed |= replaced.confirmed;
+                }
                 self.save(|state| {
                     let from = state.gap.map_or(gap.from, |known| known.from.min(gap.from));
                     state.gap = Some(Gap { from, to: gap.to });

@@ -6,6 +6,7 @@ use headrace_model::config::Credential;
 use headrace_model::health::{Health, HealthStatus};
 use headrace_model::retry::Class;
 use headrace_store::{Kind, StoreError, Write};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::SyncError;
@@ -13,21 +14,26 @@ use super::context::Context;
 use super::runner;
 use crate::outbound::{CallError, Response};
 
+/// Somebody else may write the credential at the same time so many times.
+const ATTEMPTS: usize = 5;
+
 /// The credential of a running sync.
 pub(super) struct InUse {
     id: Uuid,
     /// As it was when the sync was started.
     value: Credential,
+    /// What its stored health says. Changed under the lock of who writes it.
     is_refused: AtomicBool,
+    writing: Mutex<()>,
 }
 
 impl InUse {
     pub(super) fn new(id: Uuid, value: Credential) -> Self {
-        let is_refused = AtomicBool::new(value.health.status == HealthStatus::Error);
         Self {
             id,
+            is_refused: AtomicBool::new(value.health.status == HealthStatus::Error),
             value,
-            is_refused,
+            writing: Mutex::default(),
         }
     }
 }
@@ -35,29 +41,51 @@ impl InUse {
 impl Context {
     /// Keeps what an answer shows of the credential in its health, when that is news.
     pub(super) async fn learn_of_credential(&self, answer: &Result<Response, CallError>) {
-        let (refused, health) = match answer {
-            Ok(_) => (false, Health::plain(HealthStatus::Healthy, self.now())),
-            Err(error) if error.class() == Class::Reauthorize => {
-                let note = format!("Reauthorise the account, or put in a new key: {error}.");
-                (true, Health::noted(HealthStatus::Error, note, self.now()))
-            }
+        let refusal = match answer {
+            Ok(_) => None,
+            Err(error) if error.class() == Class::Reauthorize => Some(error),
             Err(_) => return,
         };
         let in_use = &self.credential;
-        if in_use.is_refused.swap(refused, Ordering::SeqCst) == refused {
+        let is_news = || in_use.is_refused.load(Ordering::SeqCst) != refusal.is_some();
+        if !is_news() {
             return;
         }
-        match self.write_health(health).await {
-            // Somebody changes it just now, and looks at it then.
-            Ok(()) | Err(SyncError::Store(StoreError::Changed { .. })) => {}
+        let _writing = in_use.writing.lock().await;
+        if !is_news() {
+            return;
+        }
+        let health = match refusal {
+            Some(error) => {
+                let note = format!("Reauthorise the account, or put in a new key: {error}.");
+                Health::noted(HealthStatus::Error, note, self.now())
+            }
+            // As it was before; whether it was ever checked, its use does not tell.
+            None if in_use.value.health.status != HealthStatus::Error => {
+                in_use.value.health.clone()
+            }
+            None => Health::plain(HealthStatus::Healthy, self.now()),
+        };
+        match self.write_health(&health).await {
+            Ok(()) => in_use.is_refused.store(refusal.is_some(), Ordering::SeqCst),
             Err(error) => {
                 tracing::warn!(credential = %in_use.id, "its health could not be kept: {error}");
-                in_use.is_refused.store(!refused, Ordering::SeqCst);
             }
         }
     }
 
-    async fn write_health(&self, health: Health) -> Result<(), SyncError> {
+    async fn write_health(&self, health: &Health) -> Result<(), SyncError> {
+        for _ in 0..ATTEMPTS {
+            match self.try_to_write_health(health).await {
+                Err(SyncError::Store(StoreError::Changed { .. })) => {}
+                written => return written,
+            }
+        }
+        // Whoever changes it so often looks at it too.
+        Ok(())
+    }
+
+    async fn try_to_write_health(&self, health: &Health) -> Result<(), SyncError> {
         let (store, in_use) = (&self.parts.store, &self.credential);
         let Some(mut object) = store.object(Kind::Credential, in_use.id).await? else {
             return Ok(());
@@ -67,7 +95,7 @@ impl Context {
             // It has other secrets by now: the answer says nothing of them.
             return Ok(());
         }
-        stored.health = health;
+        stored.health = health.clone();
         object.body = serde_json::to_vec(&stored).map_err(|source| SyncError::Damaged {
             what: "credential",
             source,

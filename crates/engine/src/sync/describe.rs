@@ -148,10 +148,13 @@ fn backfill(live: &Live, now: Timestamp) -> BackfillStatus {
 /// When a reading will be complete, if it goes on as fast as since it was taken up.
 fn completion(
     reading: &Run,
-    (since, before): (Timestamp, u64),
+    (of, since, before): (Timestamp, Timestamp, u64),
     total: u64,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    if of != reading.started_at {
+        return None;
+    }
     let read = reading
         .records
         .checked_sub(before)
@@ -169,7 +172,7 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
             "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. {}",
             gap.from,
             gap.to,
-            if live.state.run.is_some() {
+            if live.ends_its_gap() {
                 "Everything is read again, and what was deleted is looked for; this warning ends with it."
             } else {
                 "Everything was read again; what the provider shows no more cannot be had. Start a backfill of the collection to end this warning."

@@ -25,17 +25,17 @@ use super::pace::Pace;
 use super::state::{FeedState, Gap, feed_document};
 
 /// The first slice of what there is to catch up with.
-const SLICE: Duration = Duration::from_secs(3_600);
+pub(super) const SLICE: Duration = Duration::from_secs(3_600);
 
 /// A position that moved by less than this is not worth a write of its own.
 const WORTH_WRITING: Duration = Duration::from_secs(60);
 
 /// What a feed's reconciler can be asked for.
 pub(super) enum FeedRequest {
-    /// Note the position for this collection, from now on. Answers whether there was one before.
+    /// Note the position for this collection, from now on.
     Cover {
         collection: String,
-        reply: oneshot::Sender<Result<bool, Failure>>,
+        reply: oneshot::Sender<Result<(), Failure>>,
     },
     /// Look for changes now.
     Check,
@@ -102,7 +102,7 @@ impl Follower {
                 biased;
                 () = self.context.stop.cancelled() => break,
                 Some(filled) = self.filling.join_next() => {
-                    pause = self.filled(filled);
+                    pause = self.filled(filled).await;
                     continue;
                 }
                 request = self.requests.recv() => match request {
@@ -138,12 +138,12 @@ impl Follower {
 
     /// Notes the position for a collection. Where the feed itself is refused the provider's clock is
     /// enough: the collection can be read, and the refusal is told when the feed is looked at.
-    async fn cover(&mut self, collection: String) -> Result<bool, Failure> {
-        if self.state.positions.contains_key(&collection) {
-            return Ok(true);
+    async fn cover(&mut self, collection: String) -> Result<(), Failure> {
+        if self.written.positions.contains_key(&collection) {
+            return Ok(());
         }
         let Some(feed) = self.feed() else {
-            return Ok(true);
+            return Ok(());
         };
         let request = feed.list(self.context.provider_now(), None, None);
         let position = match self.context.ask(&request, Priority::Changes).await {
@@ -151,9 +151,9 @@ impl Follower {
             Err(Failure::Call(error)) if is_refused(error.failure()) => self.context.provider_now(),
             Err(failure) => return Err(failure),
         };
+        let position = self.context.credible(position);
         self.state.positions.insert(collection, position);
-        self.write_if(|_, _| true).await?;
-        Ok(false)
+        self.write_if(|_, _| true).await
     }
 
     /// Looks for changes once. Answers when to look again.
@@ -192,19 +192,20 @@ impl Follower {
     }
 
     /// A gap's re-read is noted, or could not be: then the gap is found again.
-    fn filled(&mut self, filled: Result<(String, Option<Timestamp>), JoinError>) -> Duration {
-        match filled {
-            Ok((collection, Some(position))) => {
-                self.gaps.remove(&collection);
-                self.state.positions.insert(collection, position);
-                Duration::ZERO
-            }
-            Ok((collection, None)) => {
-                self.gaps.remove(&collection);
-                self.pace.after_failure(Next::Retry(None))
-            }
-            Err(_) => Duration::ZERO,
+    async fn filled(&mut self, filled: Result<(String, Option<Timestamp>), JoinError>) -> Duration {
+        let Ok((collection, position)) = filled else {
+            return Duration::ZERO;
+        };
+        self.gaps.remove(&collection);
+        let Some(position) = position else {
+            return self.pace.after_failure(Next::Retry(None));
+        };
+        self.state.positions.insert(collection, position);
+        if let Err(failure) = self.write_if(|_, _| true).await {
+            // It is tried again with the next look.
+            tracing::debug!(sync = %self.context.id, "the position of a feed was not stored: {failure}");
         }
+        Duration::ZERO
     }
 
     /// The whole feed cannot be read: all its collections are told.

@@ -16,6 +16,7 @@ mod extent;
 mod failure;
 mod feed;
 mod look;
+mod notes;
 mod pace;
 mod pages;
 mod poll;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::board::Trouble;
 use super::failure::{Failure, Next};
-use super::feed::Follower;
+use super::feed::{Follower, SLICE};
 use super::look::{Poll, Work, apply_work};
 use super::state::Gap;
 
@@ -29,14 +29,18 @@ pub(super) struct Looked {
 
 /// A slice with fewer pages is followed by a longer one, one with more by a shorter one.
 const PAGES_OF_A_SLICE: std::ops::RangeInclusive<usize> = 3..=20;
-const SHORTEST_SLICE: Duration = Duration::from_secs(60);
+const LONGEST_SLICE: Duration = Duration::from_secs(86_400);
 
 impl Follower {
     pub(super) async fn poll(&mut self) -> Result<Looked, Failure> {
-        let mut wanted = self.ready();
-        let now = self.context.provider_now();
-        self.find_gaps(&mut wanted, now);
-        let (current, behind) = self.split(wanted, now);
+        let wanted = self.ready();
+        let (current, behind) = match self.feed().filter(|feed| feed.can_end()) {
+            Some(feed) => split(wanted, self.context.provider_now() - feed.overlap),
+            None => (wanted, BTreeMap::new()),
+        };
+        if behind.is_empty() {
+            self.slice = SLICE;
+        }
         let mut looked = self.look_over(current, None).await?;
         if let Some(since) = behind.values().min() {
             // Those that are up to date do not wait for those that are not.
@@ -80,27 +84,12 @@ impl Follower {
         Ok(self.finish(poll, began_at, until))
     }
 
-    /// The collections that are up to date, and those that have a slice or more to catch up with.
-    fn split(
-        &self,
-        wanted: BTreeMap<String, Timestamp>,
-        now: Timestamp,
-    ) -> (BTreeMap<String, Timestamp>, BTreeMap<String, Timestamp>) {
-        let Some(feed) = self.feed().filter(|feed| feed.can_end()) else {
-            return (wanted, BTreeMap::new());
-        };
-        let is_current = |position: &Timestamp| *position + self.slice + feed.overlap >= now;
-        wanted
-            .into_iter()
-            .partition(|(_, position)| is_current(position))
-    }
-
     fn fit_slice(&mut self, pages: usize) {
+        let shortest = self.feed().map_or(SLICE, |feed| feed.overlap).min(SLICE);
         if pages < *PAGES_OF_A_SLICE.start() {
-            let retention = self.feed().map(|feed| feed.retention);
-            self.slice = (self.slice * 2).min(retention.unwrap_or(self.slice));
+            self.slice = (self.slice * 2).min(LONGEST_SLICE);
         } else if pages > *PAGES_OF_A_SLICE.end() {
-            self.slice = (self.slice / 2).max(SHORTEST_SLICE);
+            self.slice = (self.slice / 2).max(shortest);
         }
     }
 
@@ -226,10 +215,10 @@ impl Follower {
             events += 1;
             self.seen.add(id, event, at);
         }
-        let reached = until.or(began_at).filter(|_| began_at.is_some());
+        // Never beyond what was there to be seen, whatever the clocks say.
+        let reached = began_at.map(|began_at| until.map_or(began_at, |until| until.min(began_at)));
+        let reached = reached.map(|reached| self.context.credible(reached));
         if let (Some(reached), Some(feed)) = (reached, self.context.definition().feed(&self.name)) {
-            self.seen
-                .forget_before(reached - feed.overlap - feed.overlap);
             for (id, position) in poll.wanted {
                 let position = position.max(reached);
                 self.context.board.set(&id, |live| {
@@ -241,6 +230,10 @@ impl Follower {
                     member.pace.succeeded();
                 }
                 self.state.positions.insert(id, position);
+            }
+            if let Some(earliest) = self.state.positions.values().min() {
+                self.seen
+                    .forget_before(*earliest - feed.overlap - feed.overlap);
             }
         }
         for (id, failure) in poll.failed {
@@ -267,5 +260,32 @@ impl Follower {
         if is_news {
             tracing::warn!(sync = %self.context.id, collection = %id, "{words}");
         }
+    }
+}
+
+/// The collections that are followed up to this time but for a slice, and those that are not.
+fn split(
+    wanted: BTreeMap<String, Timestamp>,
+    to: Timestamp,
+) -> (BTreeMap<String, Timestamp>, BTreeMap<String, Timestamp>) {
+    wanted
+        .into_iter()
+        .partition(|(_, position)| *position + SLICE >= to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_far_behind_is_looked_for_apart() {
+        let at = |hours: u64| Timestamp::from_seconds(0) + SLICE * u32::try_from(hours).unwrap();
+        let wanted = [("a", at(10)), ("b", at(9)), ("c", at(8)), ("d", at(1))];
+        let wanted = wanted
+            .map(|(id, position)| (id.to_owned(), position))
+            .into();
+        let (current, behind) = split(wanted, at(10));
+        assert_eq!(current.into_keys().collect::<String>(), "ab");
+        assert_eq!(behind.into_keys().collect::<String>(), "cd");
     }
 }

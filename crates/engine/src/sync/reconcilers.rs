@@ -13,9 +13,10 @@ use super::ageing;
 use super::collection::Reconciler;
 use super::context::{Context, Watched};
 use super::feed::{FeedRequest, Follower, Member};
+use super::notes;
 use super::pace::Pace;
 use super::runner::{self, Desk};
-use super::state::{FeedState, Stored, feed_document, seen_of};
+use super::state::{FeedState, Stored, feed_document};
 
 /// Requests that may wait for a reconciler.
 const WAITING: usize = 16;
@@ -42,7 +43,7 @@ impl Reconcilers {
         for id in &context.sync.collection_ids {
             let state = stored.collections.remove(id).unwrap_or_default();
             context.board.set(id, |live| {
-                (live.trouble, live.feed_trouble) = (None, None);
+                (live.trouble, live.feed_trouble, live.followed_to) = (None, None, None);
             });
             let Some(watched) = Watched::new(context, id) else {
                 context.board.set(id, |live| live.unknown = true);
@@ -54,6 +55,10 @@ impl Reconcilers {
             }
             let (sender, asks) = mpsc::channel(WAITING);
             let feed = watched.feed().map(str::to_owned);
+            let has_position = feed
+                .as_ref()
+                .and_then(|feed| stored.feeds.get(feed))
+                .is_some_and(|feed| feed.positions.contains_key(id));
             if let Some(feed) = &feed {
                 if !feeds.contains_key(feed) {
                     let (requests, receiver) = mpsc::channel(WAITING);
@@ -78,6 +83,7 @@ impl Reconcilers {
                 pace: pace(context),
                 check_now: false,
                 is_covered: false,
+                has_position,
                 watched,
                 state,
                 asks,
@@ -148,13 +154,17 @@ async fn prune(context: &Context, stored: &mut Stored) -> Result<(), SyncError> 
             .await?;
         stored.collections.remove(&id);
     }
-    for name in &stored.seen {
-        let collection = seen_of(name).map(|(collection, _)| collection.to_owned());
-        if collection.is_none_or(|collection| !wanted(&collection)) {
-            let store = &context.parts.store;
-            store.drop_cursors(context.id, Some(name)).await?;
+    let store = &context.parts.store;
+    let mut abandoned = Vec::new();
+    for (name, _) in store.notes(context.id, "/").await? {
+        if notes::collection_of(&name).is_none_or(|id| !wanted(&id.to_owned())) {
+            abandoned.push(CursorWrite {
+                collection: name.into(),
+                body: Vec::new(),
+            });
         }
     }
+    write(context, abandoned).await?;
     Ok(())
 }
 
@@ -163,15 +173,18 @@ async fn write_feed(context: &Context, feed: &str, state: &FeedState) -> Result<
         what: "feed position",
         source,
     })?;
-    let cursor = CursorWrite {
-        collection: feed_document(feed).into(),
-        body,
-    };
-    context
-        .write(cursor)
-        .await
-        .map_err(|failure| match failure {
-            super::failure::Failure::Store(error) => SyncError::Store(error),
-            _ => SyncError::Stopped,
-        })
+    let collection = feed_document(feed).into();
+    write(context, vec![CursorWrite { collection, body }]).await
+}
+
+async fn write(context: &Context, cursors: Vec<CursorWrite>) -> Result<(), SyncError> {
+    let nothing = Arc::from("");
+    let written = context
+        .append(&nothing, Vec::new(), Vec::new(), cursors)
+        .await;
+    match written {
+        Ok(_) => Ok(()),
+        Err(super::failure::Failure::Store(error)) => Err(SyncError::Store(error)),
+        Err(_) => Err(SyncError::Stopped),
+    }
 }

@@ -60,6 +60,9 @@ impl Watched {
             let held = self.held().await?;
             run.extent.held = Some(held.live).filter(|live| *live > 0);
             run.sweep = self.sweeps().then(|| held.sweep()).flatten();
+            // Those of a reading that this one replaces.
+            let forgotten = self.forgotten_notes().await?;
+            self.store(Vec::new(), forgotten).await?;
         }
         Ok(run)
     }
@@ -78,7 +81,7 @@ impl Watched {
                 return Ok(Progress::Interrupted);
             }
             if run.is_listed() {
-                self.sweep(state).await?;
+                self.sweep(state, &interrupted).await?;
                 continue;
             }
             self.measure(run).await?;
@@ -88,7 +91,7 @@ impl Watched {
                 Some(fetched) => fetched,
                 None => self.fetch(from, run.at.as_ref(), priority).await?,
             };
-            let (after, seen_ids) = self.advanced(state, &fetched);
+            let (after, listed) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
                 match &next {
@@ -99,7 +102,7 @@ impl Watched {
             let storing = async {
                 let seen = self.observe(fetched.rows, priority).await?;
                 let mut cursors = vec![self.document(&after)?];
-                cursors.extend(seen_ids);
+                cursors.extend(listed);
                 self.store(seen, cursors).await
             };
             let (stored, following) = tokio::join!(storing, following);
@@ -141,7 +144,7 @@ impl Watched {
         Ok(())
     }
 
-    /// The state after this step, and the document with the ids that it listed.
+    /// The state after this step, and the note of the ids that it listed.
     fn advanced(
         &self,
         state: &CollectionState,
@@ -154,12 +157,13 @@ impl Watched {
         run.records += fetched.rows.len() as u64;
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
-        let seen_ids = run.sweep.as_mut().map(|sweep| {
-            let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
-            let document = self.seen_ids(sweep.documents, ids);
-            sweep.documents += 1;
+        let listed = run.sweep.as_mut().and_then(|sweep| {
             sweep.listed = fetched.next.is_none();
-            document
+            let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
+            let note = self.note_of_listed(sweep.listed_notes, ids);
+            // An empty one would not be kept.
+            sweep.listed_notes += u32::from(!note.body.is_empty());
+            (!note.body.is_empty()).then_some(note)
         });
         if fetched.next.is_none() && !run.is_listed() {
             self.finish(&mut after, run);
@@ -168,7 +172,7 @@ impl Watched {
             run.unsettled = Some(Place { at });
             after.run = Some(run);
         }
-        (after, seen_ids)
+        (after, listed)
     }
 
     /// The state after a reading that was completed.
@@ -178,7 +182,8 @@ impl Watched {
         if is_complete {
             state.version = run.version;
             state.first_completed_at.get_or_insert(completed_at);
-            state.max_age_days = narrower(run.max_age_days, self.context.sync.max_age_days);
+            state.max_age_days = run.max_age_days;
+            state.doubtful = None;
             // What was deleted meanwhile was found, or somebody asked for no more than this.
             if self.sweeps() || run.aim == Aim::All {
                 state.gap = None;

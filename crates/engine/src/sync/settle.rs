@@ -38,6 +38,11 @@ pub(super) fn gone_event(upstream_id: String, at: Timestamp) -> Observation {
     seen
 }
 
+/// A record that a read of this time says is gone.
+pub(super) fn gone_read(upstream_id: String, at: Timestamp) -> Observation {
+    gone(upstream_id, at, Origin::Read)
+}
+
 /// A record that was read by id.
 pub(super) fn found(upstream_id: &str, found: Found, origin: Origin) -> Observation {
     match found.row {
@@ -144,11 +149,9 @@ impl Watched {
     pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
         let mut known = Vec::new();
         let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
-        if !refused.is_empty() {
-            self.context
-                .board
-                .set(&self.id, |live| live.refused = refused);
-        }
+        self.context
+            .board
+            .set(&self.id, |live| live.refused = refused);
         for seen in seen {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);

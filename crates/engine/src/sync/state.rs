@@ -75,16 +75,21 @@ pub(super) struct Run {
 }
 
 /// What the stream held and the provider no longer lists is asked for by id when everything is listed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Sweep {
     /// The newest index of the stream when the reading began.
     pub(super) upto: u64,
-    /// How many documents hold the ids that were listed.
-    pub(super) documents: u32,
+    /// How many notes hold the ids that were listed.
+    pub(super) listed_notes: u32,
     /// Whether everything is listed.
     pub(super) listed: bool,
+    /// Up to which index of the stream what was not listed has been asked for.
+    pub(super) after: u64,
+    /// How many records are gone, and how many notes hold them.
+    pub(super) gone: u64,
+    pub(super) gone_notes: u32,
     /// The user has said that any number may be gone.
-    #[serde(default)]
     pub(super) confirmed: bool,
 }
 
@@ -172,24 +177,9 @@ pub(super) struct FeedState {
 pub(super) struct Stored {
     pub(super) collections: BTreeMap<String, CollectionState>,
     pub(super) feeds: BTreeMap<String, FeedState>,
-    /// The names of the documents with ids that readings listed.
-    pub(super) seen: Vec<String>,
 }
 
 const FEED: &str = "feed/";
-
-const SEEN: &str = "seen/";
-
-/// The name of a document with ids that a reading listed.
-pub(super) fn seen_document(collection: &str, number: u32) -> String {
-    format!("{SEEN}{collection}/{number}")
-}
-
-/// The collection and number of such a document.
-pub(super) fn seen_of(name: &str) -> Option<(&str, u32)> {
-    let (collection, number) = name.strip_prefix(SEEN)?.rsplit_once('/')?;
-    Some((collection, number.parse().ok()?))
-}
 
 /// The name of the document of a feed. No collection's id has a slash.
 pub(super) fn feed_document(feed: &str) -> String {
@@ -202,10 +192,6 @@ impl Stored {
         let damaged = |what| move |source| SyncError::Damaged { what, source };
         let mut stored = Self::default();
         for (name, body) in documents {
-            if seen_of(&name).is_some() {
-                stored.seen.push(name);
-                continue;
-            }
             match name.strip_prefix(FEED) {
                 Some(feed) => {
                     let state = serde_json::from_slice(&body).map_err(damaged("feed position"))?;
@@ -238,9 +224,7 @@ mod tests {
             unsettled: Some(Place { at: None }),
             sweep: Some(Sweep {
                 upto: 7,
-                documents: 2,
-                listed: false,
-                confirmed: false,
+                ..Sweep::default()
             }),
             max_age_days: Some(30),
             extent: Extent::default(),
@@ -258,13 +242,10 @@ mod tests {
                 serde_json::to_vec(&state).unwrap(),
             ),
             (feed_document("events"), serde_json::to_vec(&feed).unwrap()),
-            (seen_document("stripe:customer", 1), vec![0; 8]),
         ]);
         let stored = stored.unwrap();
         assert_eq!(stored.collections["stripe:customer"], state);
         assert_eq!(stored.feeds["events"], feed);
-        assert_eq!(stored.seen, ["seen/stripe:customer/1"]);
-        assert_eq!(seen_of(&stored.seen[0]), Some(("stripe:customer", 1)));
     }
 
     #[test]

@@ -1,28 +1,29 @@
 //! The sweep: what the stream holds of a collection and a complete listing did not show.
 //!
-//! A reading of everything notes the ids it lists, in documents that are stored with its pages. When
-//! all is listed, the records that the stream held at its beginning and that are not among them are
-//! read by id. Only the provider's own word that one is gone makes a tombstone: a list that leaves
-//! something out is never taken for a delete. And where more are gone than is likely, as with the key
-//! of another account, none is deleted until somebody says that it is true.
+//! A reading of everything notes the ids it lists, beside its pages. When all is listed, the records
+//! that the stream held at its beginning and that are not among them are read by id. Only the
+//! provider's own word that one is gone makes a tombstone: a list that leaves something out is never
+//! taken for a delete. And where more are gone than is likely, as with the key of another account,
+//! none is deleted until somebody says that it is true. What was found is noted as it goes: a crash
+//! costs the step in flight.
 
 use std::collections::HashSet;
 
 use headrace_model::provider::Row;
 use headrace_model::quota::Priority;
 use headrace_model::record::{Content, Observation};
-use headrace_model::{RecordId, Timestamp};
-use headrace_store::{CursorWrite, Range, Selection};
+use headrace_model::{LaneNo, Timestamp};
+use headrace_store::{Range, Selection};
 
 use super::context::Watched;
 use super::failure::Failure;
-use super::state::{CollectionState, Doubtful, Sweep, seen_document, seen_of};
+use super::notes::{self, KEPT, Note};
+use super::state::{CollectionState, Doubtful, Run, Sweep};
 
-/// Entries that are looked at in one step.
+/// Entries that are looked at in one step, and those that are read by id.
 const STEP: usize = 500;
+const READS: usize = 50;
 const STEP_BYTES: usize = 8 << 20;
-/// Bytes that are kept of an id. Two that share them would only hide a delete.
-const KEPT: usize = 8;
 /// So many may be gone at once, and this part of what the stream holds, before it is doubted.
 const LIKELY: u64 = 5;
 const LIKELY_PART: u64 = 5;
@@ -38,21 +39,22 @@ pub(super) struct Held {
 impl Held {
     /// The sweep of a reading that begins now; `None` when there is nothing to look for.
     pub(super) fn sweep(&self) -> Option<Sweep> {
-        (self.live > 0).then_some(Sweep {
-            upto: self.upto,
-            documents: 0,
-            listed: false,
-            confirmed: false,
+        let upto = self.upto;
+        (self.live > 0).then(|| Sweep {
+            upto,
+            ..Sweep::default()
         })
     }
 }
 
-/// What was found of the records that were not listed.
-enum Rest {
-    /// Those that are gone are tombstones now.
-    Settled,
-    /// Too many are gone; nothing was deleted.
-    Doubtful(Doubtful),
+/// A part of the log that was looked through.
+struct Step {
+    /// What was not listed.
+    missing: Vec<String>,
+    /// Up to which index.
+    after: u64,
+    /// Whether that was all.
+    is_last: bool,
 }
 
 impl Watched {
@@ -76,136 +78,143 @@ impl Watched {
         Ok(Held { live, upto })
     }
 
-    /// The document with the ids of a page.
-    pub(super) fn seen_ids<'a>(
+    /// Looks for what was not listed, and completes the reading; or stops in between when
+    /// `interrupted` says so.
+    pub(super) async fn sweep(
         &self,
-        number: u32,
-        ids: impl Iterator<Item = &'a str>,
-    ) -> CursorWrite {
-        let record = |id| RecordId::of(self.context.id, &self.id, id);
-        let mut body: Vec<u8> = ids.flat_map(|id| kept(record(id))).collect();
-        if body.is_empty() {
-            // An empty document would not be written.
-            body.push(0);
-        }
-        CursorWrite {
-            collection: seen_document(&self.id, number).into(),
-            body,
-        }
-    }
-
-    /// Looks for what was not listed, and completes the reading.
-    pub(super) async fn sweep(&self, state: &mut CollectionState) -> Result<(), Failure> {
-        let Some((run, sweep)) = state
-            .run
-            .clone()
-            .and_then(|run| Some((run.clone(), run.sweep?)))
-        else {
+        state: &mut CollectionState,
+        interrupted: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
+        let Some((run, mut sweep)) = state.run.clone().and_then(with_sweep) else {
             return Ok(());
         };
-        let (names, seen) = self.listed(sweep.documents).await?;
+        let seen = self.seen(sweep.listed_notes).await?;
         let held = run.extent.held.unwrap_or_default();
-        let rest = self.ask_for_the_rest(sweep, held, &seen).await?;
-        let mut after = state.clone();
-        let gap = after.gap;
-        self.finish(&mut after, run);
-        after.doubtful = match rest {
-            Rest::Settled => None,
-            Rest::Doubtful(doubtful) => {
-                after.gap = gap;
-                Some(doubtful)
+        let likely = LIKELY.max(held / LIKELY_PART);
+        let is_doubtful = |sweep: &Sweep| sweep.gone > likely && !sweep.confirmed;
+        while let Some(lane) = self.lane().await?.filter(|_| !is_doubtful(&sweep)) {
+            if self.context.stop.is_cancelled() || interrupted() {
+                return Ok(());
             }
-        };
-        let removed = names.into_iter().map(|name| CursorWrite {
-            collection: name.into(),
-            body: Vec::new(),
+            let step = self.not_listed(lane, &sweep, &seen).await?;
+            sweep.after = step.after;
+            if !step.missing.is_empty() {
+                let (looked, _) = self.look_each(step.missing, Priority::Sweep).await?;
+                let (gone, present): (Vec<_>, Vec<_>) = looked
+                    .into_iter()
+                    .partition(|seen| seen.content == Content::Gone);
+                self.note_step(state, &mut sweep, gone, present).await?;
+            }
+            if step.is_last {
+                break;
+            }
+        }
+        if is_doubtful(&sweep) {
+            let gone = sweep.gone;
+            return self.end(state, run, Some(Doubtful { gone, held })).await;
+        }
+        for number in 0..sweep.gone_notes {
+            let gone = self.gone(number).await?;
+            self.store(gone, Vec::new()).await?;
+        }
+        self.end(state, run, None).await
+    }
+
+    /// Stores what a step found, and how far it came.
+    async fn note_step(
+        &self,
+        state: &mut CollectionState,
+        sweep: &mut Sweep,
+        gone: Vec<Observation>,
+        present: Vec<Observation>,
+    ) -> Result<(), Failure> {
+        let note = notes::of_gone(&gone)?.map(|body| {
+            let note = self.note(Note::Gone, sweep.gone_notes, body);
+            sweep.gone_notes += 1;
+            sweep.gone += gone.len() as u64;
+            note
         });
+        let mut after = state.clone();
+        if let Some(run) = &mut after.run {
+            run.sweep = Some(*sweep);
+        }
         let mut cursors = vec![self.document(&after)?];
-        cursors.extend(removed);
+        cursors.extend(note);
+        self.store(present, cursors).await?;
+        *state = after;
+        Ok(())
+    }
+
+    async fn end(
+        &self,
+        state: &mut CollectionState,
+        run: Run,
+        doubtful: Option<Doubtful>,
+    ) -> Result<(), Failure> {
+        let mut after = state.clone();
+        self.finish(&mut after, run);
+        if doubtful.is_some() {
+            after.gap = state.gap;
+        }
+        after.doubtful = doubtful;
+        let mut cursors = self.forgotten_notes().await?;
+        cursors.push(self.document(&after)?);
         self.store(Vec::new(), cursors).await?;
         *state = after;
         self.publish(state);
         Ok(())
     }
 
-    /// The names of all documents with listed ids, and the ids in the first so many of them.
-    async fn listed(&self, documents: u32) -> Result<(Vec<String>, HashSet<[u8; KEPT]>), Failure> {
-        let (mut names, mut seen) = (Vec::new(), HashSet::new());
-        for (name, body) in self.context.parts.store.cursors(self.context.id).await? {
-            match seen_of(&name) {
-                Some((collection, number)) if *collection == *self.id => {
-                    if number < documents {
-                        seen.extend(body.as_chunks::<KEPT>().0.iter().copied());
-                    }
-                    names.push(name);
-                }
-                _ => {}
-            }
-        }
-        Ok((names, seen))
-    }
-
-    async fn ask_for_the_rest(
-        &self,
-        sweep: Sweep,
-        held: u64,
-        seen: &HashSet<[u8; KEPT]>,
-    ) -> Result<Rest, Failure> {
-        let (store, stream) = (&self.context.parts.store, self.context.sync.stream_id);
-        let lanes = store.lanes(stream).await?;
-        let lane = lanes
+    async fn lane(&self) -> Result<Option<LaneNo>, Failure> {
+        let lanes = self.context.parts.store.lanes(self.context.sync.stream_id);
+        let lanes = lanes.await?;
+        let mine = lanes
             .iter()
             .find(|lane| lane.sync == self.context.id && *lane.collection == *self.id);
-        let Some(lane) = lane else {
-            return Ok(Rest::Settled);
-        };
+        Ok(mine.map(|lane| lane.no))
+    }
+
+    /// The next records that the stream held and that were not listed.
+    async fn not_listed(
+        &self,
+        lane: LaneNo,
+        sweep: &Sweep,
+        seen: &HashSet<[u8; KEPT]>,
+    ) -> Result<Step, Failure> {
         let selection = Selection {
-            lanes: Some([lane.no].into()),
+            lanes: Some([lane].into()),
             deleted: Some(false),
         };
-        let cutoff = self.context.cutoff();
-        let likely = LIKELY.max(held / LIKELY_PART);
-        let mut gone: Vec<Observation> = Vec::new();
-        let mut range = Range {
-            after: 0,
+        let range = Range {
+            after: sweep.after,
             limit: STEP,
             max_bytes: STEP_BYTES,
             newest_first: false,
         };
-        loop {
-            if self.context.stop.is_cancelled() {
-                return Err(Failure::Stopped);
+        let (store, stream) = (&self.context.parts.store, self.context.sync.stream_id);
+        let page = store.read(stream, &selection, range).await?;
+        let cutoff = self.context.cutoff();
+        let mut step = Step {
+            missing: Vec::new(),
+            after: sweep.after,
+            is_last: !page.more,
+        };
+        for row in page.rows {
+            if row.idx > sweep.upto {
+                step.is_last = true;
+                break;
             }
-            let page = store.read(stream, &selection, range).await?;
-            let missing = page.rows.iter().filter(|row| {
-                let is_old = is_before(row.upstream_created_at, cutoff);
-                row.idx <= sweep.upto && !is_old && !seen.contains(&kept(row.record))
-            });
-            let missing: Vec<String> = missing.map(|row| row.upstream_id.clone()).collect();
-            let (looked, _) = self.look_each(missing, Priority::Sweep).await?;
-            let (missing, present) = looked
-                .into_iter()
-                .partition(|seen| seen.content == Content::Gone);
-            self.store(present, Vec::new()).await?;
-            gone.extend::<Vec<_>>(missing);
-            if gone.len() as u64 > likely && !sweep.confirmed {
-                let gone = gone.len() as u64;
-                return Ok(Rest::Doubtful(Doubtful { gone, held }));
+            if step.missing.len() == READS {
+                step.is_last = false;
+                break;
             }
-            if sweep.confirmed {
-                self.store(std::mem::take(&mut gone), Vec::new()).await?;
-            }
-            match page.rows.last() {
-                Some(last) if page.more && last.idx < sweep.upto => range.after = last.idx,
-                _ => break,
+            step.after = row.idx;
+            let is_old = is_before(row.upstream_created_at, cutoff);
+            if !is_old && !seen.contains(&notes::kept(row.record)) {
+                step.missing.push(row.upstream_id);
             }
         }
-        while !gone.is_empty() {
-            let rest = gone.split_off(gone.len().min(STEP));
-            self.store(std::mem::replace(&mut gone, rest), Vec::new())
-                .await?;
-        }
-        Ok(Rest::Settled)
+        Ok(step)
     }
 
     /// Asks for the children that the stream has of a parent and that are not among these, which are
@@ -232,9 +241,9 @@ impl Watched {
     }
 }
 
-fn kept(record: RecordId) -> [u8; KEPT] {
-    let bytes = record.to_bytes();
-    std::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
+fn with_sweep(run: Run) -> Option<(Run, Sweep)> {
+    let sweep = run.sweep?;
+    Some((run, sweep))
 }
 
 fn is_before(time: Option<Timestamp>, cutoff: Option<Timestamp>) -> bool {

@@ -8,6 +8,7 @@
 mod credentials;
 mod desk;
 mod expiry;
+mod policies;
 mod retention;
 mod sync;
 mod sync_behind;

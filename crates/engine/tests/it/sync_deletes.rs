@@ -190,6 +190,8 @@ async fn archived_prices_are_read_too() {
             .update(Collection::Price, &id_of(price), archive)
             .unwrap();
     }
+    // No event of the overlap tells of them.
+    rig.clock.leap(DAY);
     rig.start().await;
     rig.until_read().await;
     assert_eq!(rig.rows().await.len(), prices.len());
@@ -265,5 +267,87 @@ async fn an_old_event_that_is_read_again_is_not_deleted() {
         rows.iter()
             .any(|row| row.upstream_id == event && !row.deleted)
     );
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_cut_off_goes_on_and_leaves_no_notes() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.settings.page_size = Some(100);
+    rig.stripe.seed(Collection::Customer, 400);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    let customers = rig.stripe.list_all(Collection::Customer);
+    for customer in customers.iter().step_by(6) {
+        rig.stripe
+            .delete(Collection::Customer, &id_of(customer))
+            .unwrap();
+    }
+    rig.clock.leap(31 * DAY);
+    // Lists are answered, and the first ones that are asked for by id.
+    rig.stripe.faults().push(Fault {
+        path: "/v1/customers/".to_owned(),
+        method: None,
+        skip: 60,
+        times: 10_000,
+        kind: FaultKind::ResetConnection,
+    });
+    let supervisor = rig.start().await;
+    rig.until("the sweep fails", |status| {
+        collection(status, "customer").status == Activity::Retrying
+    })
+    .await;
+    assert_eq!(deleted(&rig).await, [""; 0], "nothing is deleted by halves");
+    rig.stop().await;
+    let asked_before = rig.stripe.requests().count();
+    rig.stripe.faults().clear();
+    drop(supervisor);
+    rig.start().await;
+    rig.until_equal(&[Collection::Customer]).await;
+    rig.until("all is well", |status| {
+        status.health.status == HealthStatus::Healthy && is_live(status)
+    })
+    .await;
+    assert_eq!(deleted(&rig).await.len(), 67);
+    let asked = rig.stripe.requests().count() - asked_before;
+    assert!(asked < 60, "{asked}: what was asked for is not asked again");
+    assert!(rig.store.notes(rig.sync, "/").await.unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_reading_that_replaces_another_leaves_no_notes_of_it() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.settings.page_size = Some(10);
+    rig.stripe.seed(Collection::Customer, 60);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    rig.stripe.faults().push(Fault {
+        path: "/v1/customers".to_owned(),
+        method: None,
+        skip: 4,
+        times: 10_000,
+        kind: FaultKind::ResetConnection,
+    });
+    let all = Reread::All {
+        confirm_deletes: false,
+    };
+    let reread = supervisor.backfill(rig.sync, "stripe:customer", all.clone());
+    reread.await.unwrap();
+    rig.until("it stands still", |status| {
+        collection(status, "customer").status == Activity::Retrying
+    })
+    .await;
+    assert!(!rig.store.notes(rig.sync, "/").await.unwrap().is_empty());
+    rig.stripe.faults().clear();
+    let reread = supervisor.backfill(rig.sync, "stripe:customer", all);
+    reread.await.unwrap();
+    rig.until("it is read again", |status| {
+        collection(status, "customer").backfill.records == 60 && is_live(status)
+    })
+    .await;
+    assert_eq!(deleted(&rig).await, [""; 0]);
+    assert!(rig.store.notes(rig.sync, "/").await.unwrap().is_empty());
     rig.stop().await;
 }

@@ -69,10 +69,19 @@ const CREDENTIAL: CredentialId = CredentialId(Uuid::from_u128(3));
 impl Rig {
     /// A rig whose sync is not running yet.
     pub(crate) async fn new(options: StripeOptions, collections: &[&str]) -> Self {
+        Self::with_provider_behind(options, collections, 0).await
+    }
+
+    /// A rig whose provider's clock is behind this machine's by so many seconds.
+    pub(crate) async fn with_provider_behind(
+        options: StripeOptions,
+        collections: &[&str],
+        seconds: i64,
+    ) -> Self {
         let clock = TestClock::default();
         let sandbox_clock = clock.clone();
         let stripe = Stripe::new(StripeOptions {
-            clock: Arc::new(move || sandbox_clock.now().as_seconds()),
+            clock: Arc::new(move || sandbox_clock.now().as_seconds() - seconds),
             ..options
         });
         let any = SocketAddr::from(([127, 0, 0, 1], 0));

@@ -1,12 +1,15 @@
 //! The delivery state machine against the naive form of its contract, under random interleavings.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headrace_model::delivery::{Change, Consumer, Entry, Policy, Settled, Token};
+use headrace_model::delivery::{
+    Change, Consumer, DeadLetter, Entry, Phase, Policy, Settled, Token,
+};
 use headrace_model::{RecordId, Timestamp};
 use proptest::prelude::*;
 
-use crate::naive::{Naive, State};
+use crate::naive::{End, Naive, State};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -26,12 +29,14 @@ enum Op {
     Nack {
         token: usize,
         delay: u64,
+        error: Option<String>,
     },
     Extend {
         token: usize,
     },
     Reject {
         token: usize,
+        error: Option<String>,
     },
     Advance {
         seconds: u64,
@@ -53,14 +58,16 @@ enum Op {
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let token = 0..12_usize;
+    let error = proptest::option::of("[a-c]");
     let op = prop_oneof![
         8 => (0..6_u8, 0..3_u8).prop_map(|(record, class)| Op::Append { record, class }),
         1 => (0..6_u8).prop_map(|record| Op::Purge { record }),
         8 => (1..5_usize).prop_map(|batch| Op::Next { batch }),
         5 => token.clone().prop_map(|token| Op::Ack { token }),
-        4 => (token.clone(), 0..9_u64).prop_map(|(token, delay)| Op::Nack { token, delay }),
+        4 => (token.clone(), 0..9_u64, error.clone())
+            .prop_map(|(token, delay, error)| Op::Nack { token, delay, error }),
         1 => token.clone().prop_map(|token| Op::Extend { token }),
-        1 => token.prop_map(|token| Op::Reject { token }),
+        2 => (token, error).prop_map(|(token, error)| Op::Reject { token, error }),
         4 => (1..15_u64).prop_map(|seconds| Op::Advance { seconds }),
         1 => Just(Op::Reload),
         1 => Just(Op::LoseDeliveries),
@@ -80,10 +87,19 @@ struct World {
     real: Consumer,
     naive: Naive,
     journal: Vec<Change>,
+    /// The dead letters, as a store keeps them by the changes.
+    dead: BTreeMap<RecordId, DeadLetter>,
     /// Tokens handed out, newest last: acked twice, late and after a reset just as workers do.
     tokens: Vec<Token>,
     /// What a power cut would fall back to while nothing was settled since the last `next`.
-    before_next: Option<(usize, Naive, usize)>,
+    before_next: Option<BeforeNext>,
+}
+
+struct BeforeNext {
+    journal: usize,
+    dead: BTreeMap<RecordId, DeadLetter>,
+    naive: Naive,
+    tokens: usize,
 }
 
 fn record(n: u8) -> RecordId {
@@ -109,6 +125,7 @@ impl World {
             real: Consumer::new(0),
             naive,
             journal: Vec::new(),
+            dead: BTreeMap::new(),
             tokens: Vec::new(),
             before_next: None,
         }
@@ -116,7 +133,7 @@ impl World {
 
     fn step(&mut self, op: &Op) {
         let is_next = matches!(op, Op::Next { .. });
-        match *op {
+        match op.clone() {
             Op::Append { record: n, class } => {
                 if let Some(left) = self.naive.append(record(n), class) {
                     self.real.supersede(left);
@@ -132,17 +149,24 @@ impl World {
                 let expected = world.naive.ack(token.idx, token.generation, token.attempts);
                 (world.real.ack(&token), expected)
             }),
-            Op::Nack { token, delay } => self.with_token(token, |world, token| {
+            Op::Nack {
+                token,
+                delay,
+                error,
+            } => self.with_token(token, |world, token| {
+                let (now, policy) = (world.now, world.policy);
                 let delay = Duration::from_secs(delay);
                 let name = (token.idx, token.generation, token.attempts);
-                let limit = world.policy.max_deliver;
-                let expected = world.naive.give_back(name, world.now + delay, limit);
-                (
-                    world
-                        .real
-                        .nack(&token, world.now, delay, None, &world.policy),
-                    expected,
-                )
+                let end = End {
+                    now,
+                    due: now + delay,
+                    error: error.clone(),
+                    limit: policy.max_deliver,
+                };
+                let expected = world.naive.give_back(name, end);
+                let error = error.clone();
+                let settled = world.real.nack(&token, now, delay, error, &policy);
+                (settled, expected)
             }),
             Op::Extend { token } => self.with_token(token, |world, token| {
                 let name = (token.idx, token.generation, token.attempts);
@@ -152,10 +176,17 @@ impl World {
                     expected,
                 )
             }),
-            Op::Reject { token } => self.with_token(token, |world, token| {
+            Op::Reject { token, error } => self.with_token(token, |world, token| {
+                let now = world.now;
                 let name = (token.idx, token.generation, token.attempts);
-                let expected = world.naive.give_back(name, world.now, Some(0));
-                (world.real.reject(&token, world.now, None), expected)
+                let end = End {
+                    now,
+                    due: now,
+                    error: error.clone(),
+                    limit: Some(0),
+                };
+                let expected = world.naive.give_back(name, end);
+                (world.real.reject(&token, now, error.clone()), expected)
             }),
             Op::Advance { seconds } => self.now = self.now + Duration::from_secs(seconds),
             Op::Reload => self.reload(),
@@ -188,12 +219,38 @@ impl World {
         if !is_next {
             self.before_next = None;
         }
-        self.journal.extend(self.real.take_changes());
+        self.keep();
         self.check();
     }
 
+    /// What a store does with the changes of a step.
+    fn keep(&mut self) {
+        for change in self.real.take_changes() {
+            match &change {
+                Change::Dead(letter) => {
+                    self.dead.insert(letter.record, letter.clone());
+                }
+                Change::Undead(record) => {
+                    self.dead.remove(record);
+                }
+                Change::Put(_, entry)
+                    if entry.attempts == 1 && matches!(entry.phase, Phase::Leased { .. }) =>
+                {
+                    self.dead.remove(&entry.record);
+                }
+                _ => {}
+            }
+            self.journal.push(change);
+        }
+    }
+
     fn next(&mut self, batch: usize) {
-        let lost = (self.journal.len(), self.naive.clone(), self.tokens.len());
+        let lost = BeforeNext {
+            journal: self.journal.len(),
+            dead: self.dead.clone(),
+            naive: self.naive.clone(),
+            tokens: self.tokens.len(),
+        };
         self.real.expire(self.now, &self.policy);
         // An expiry may bury a message: only a `next` that buried none can be taken back whole.
         let buried = |change: &Change| matches!(change, Change::Dead(_));
@@ -223,9 +280,9 @@ impl World {
                     .lease(self.now, &self.policy, &wants.again, &fresh, to),
             );
         }
-        let changes = self.real.take_changes();
-        self.before_next = (!changes.iter().any(buried)).then_some(lost);
-        self.journal.extend(changes);
+        self.keep();
+        let any_buried = self.journal[lost.journal..].iter().any(buried);
+        self.before_next = (!any_buried).then_some(lost);
         let expected = self.naive.next(self.now, batch, &self.policy);
         self.naive.pass(self.real.position());
         let got: Vec<(u64, u32)> = real
@@ -262,10 +319,11 @@ impl World {
     }
 
     fn lose_deliveries(&mut self) {
-        if let Some((journal, naive, tokens)) = self.before_next.take() {
-            self.journal.truncate(journal);
-            self.naive = naive;
-            self.tokens.truncate(tokens);
+        if let Some(before) = self.before_next.take() {
+            self.journal.truncate(before.journal);
+            self.dead = before.dead;
+            self.naive = before.naive;
+            self.tokens.truncate(before.tokens);
         }
         self.real = self.replay(&self.journal);
         self.real.forget_deliveries(self.now);
@@ -273,7 +331,7 @@ impl World {
     }
 
     fn redrive(&mut self) {
-        let Some(dead) = self.naive.dead.keys().next().map(|n| RecordId(*n)) else {
+        let Some(dead) = self.naive.dead.keys().next().copied() else {
             return;
         };
         let current = self.naive.redrive(dead, self.real.position());
@@ -298,6 +356,7 @@ impl World {
             "num_ack_pending"
         );
         assert_eq!(self.real.generation(), self.naive.generation, "generation");
+        assert_eq!(self.dead, self.naive.dead, "dead letters");
         for n in 0..6 {
             let current = self
                 .naive

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headrace_model::delivery::Policy;
+use headrace_model::delivery::{DeadLetter, Policy};
 use headrace_model::{RecordId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -28,13 +28,22 @@ pub(crate) struct Version {
     pub(crate) class: u8,
     pub(crate) live: bool,
     pub(crate) attempts: u32,
+    pub(crate) error: Option<String>,
     pub(crate) state: State,
+}
+
+/// How a delivery ends unsettled.
+pub(crate) struct End {
+    pub(crate) now: Timestamp,
+    pub(crate) due: Timestamp,
+    pub(crate) error: Option<String>,
+    pub(crate) limit: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Naive {
     pub(crate) log: Vec<Version>,
-    pub(crate) dead: BTreeMap<u128, u64>,
+    pub(crate) dead: BTreeMap<RecordId, DeadLetter>,
     pub(crate) generation: u32,
     pub(crate) mask: u8,
 }
@@ -71,17 +80,26 @@ impl Naive {
             class,
             live: true,
             attempts: 0,
+            error: None,
             state: State::New,
         });
         left
     }
 
-    fn end(&mut self, at: usize, next: State, limit: Option<u32>) {
+    fn end(&mut self, at: usize, next: State, end: End) {
         let version = &mut self.log[at];
+        version.error = end.error.or(version.error.take());
         version.state = if !version.live {
             State::Done
-        } else if limit.is_some_and(|limit| version.attempts >= limit) {
-            self.dead.insert(version.record.0, version.idx);
+        } else if end.limit.is_some_and(|limit| version.attempts >= limit) {
+            let letter = DeadLetter {
+                record: version.record,
+                idx: version.idx,
+                attempts: version.attempts,
+                last_error: version.error.clone(),
+                died_at: end.now,
+            };
+            self.dead.insert(version.record, letter);
             State::Done
         } else {
             next
@@ -98,7 +116,13 @@ impl Naive {
                     expired: true,
                     generation,
                 };
-                self.end(at, next, policy.max_deliver);
+                let end = End {
+                    now,
+                    due: until,
+                    error: Some("no ack within the ack window".to_owned()),
+                    limit: policy.max_deliver,
+                };
+                self.end(at, next, end);
             }
         }
     }
@@ -146,7 +170,7 @@ impl Naive {
                     generation,
                 };
                 if version.attempts == 1 {
-                    self.dead.remove(&version.record.0);
+                    self.dead.remove(&version.record);
                 }
                 (version.idx, version.attempts)
             })
@@ -191,20 +215,16 @@ impl Naive {
     pub(crate) fn give_back(
         &mut self,
         (idx, generation, attempts): (u64, u32, u32),
-        due: Timestamp,
-        limit: Option<u32>,
+        end: End,
     ) -> bool {
         let found = self.held_by_worker(idx, generation, attempts);
         if let Some(at) = found {
-            self.end(
-                at,
-                State::Wait {
-                    due,
-                    expired: false,
-                    generation,
-                },
-                limit,
-            );
+            let next = State::Wait {
+                due: end.due,
+                expired: false,
+                generation,
+            };
+            self.end(at, next, end);
         }
         found.is_some()
     }
@@ -236,6 +256,7 @@ impl Naive {
         for version in &mut self.log {
             let ahead = version.live && version.idx > position;
             version.attempts = 0;
+            version.error = None;
             version.state = if ahead { State::New } else { State::Done };
         }
     }
@@ -243,7 +264,7 @@ impl Naive {
     /// The current version of a dead record, if it is to be delivered again.
     pub(crate) fn redrive(&mut self, record: RecordId, position: u64) -> Option<u64> {
         self.generation += 1;
-        self.dead.remove(&record.0);
+        self.dead.remove(&record);
         let at = self.log.iter().position(|v| v.record == record && v.live)?;
         let version = &self.log[at];
         if !self.matches(version) || version.idx > position || version.state != State::Done {
@@ -251,6 +272,7 @@ impl Naive {
         }
         self.log[at].state = State::New;
         self.log[at].attempts = 0;
+        self.log[at].error = None;
         Some(self.log[at].idx)
     }
 

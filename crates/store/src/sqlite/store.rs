@@ -154,6 +154,13 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn notes(&self, sync: SyncId, beneath: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let beneath = beneath.to_owned();
+        self.readers
+            .read("read notes", move |db| syncing::notes(db, sync, &beneath))
+            .await
+    }
+
     async fn drop_cursors(&self, sync: SyncId, collection: Option<&str>) -> Result<()> {
         let collection = collection.map(str::to_owned);
         self.writer

@@ -9,20 +9,40 @@ use uuid::Uuid;
 use super::error::Tx;
 use crate::Fence;
 
-/// The cursors of a sync.
+/// The cursors of a sync, without its notes: `/` is followed by `0`.
 pub(super) fn cursors(db: &Connection, sync: SyncId) -> Tx<Vec<(String, Vec<u8>)>> {
-    let mut query = db
-        .prepare_cached("select collection, body from cursor where sync = ? order by collection")?;
+    let mut query = db.prepare_cached(
+        "select collection, body from cursor where sync = ?1 and collection < '/'
+         union all
+         select collection, body from cursor where sync = ?1 and collection >= '0'
+         order by collection",
+    )?;
     let found = query.query_map([sync.0.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// The notes whose names begin with this.
+pub(super) fn notes(db: &Connection, sync: SyncId, beneath: &str) -> Tx<Vec<(String, Vec<u8>)>> {
+    let mut query = db.prepare_cached(
+        "select collection, body from cursor
+         where sync = ?1 and collection >= ?2 and collection < ?2 || char(1114111)
+         order by collection",
+    )?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let found = query.query_map(params![sync.0.as_bytes(), beneath], read)?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Removes cursors of a sync.
 pub(super) fn drop_cursors(db: &Connection, sync: SyncId, collection: Option<&str>) -> Tx<()> {
-    db.prepare_cached(
-        "delete from cursor where sync = ?1 and collection = coalesce(?2, collection)",
-    )?
-    .execute(params![sync.0.as_bytes(), collection])?;
+    match collection {
+        Some(collection) => db
+            .prepare_cached("delete from cursor where sync = ? and collection = ?")?
+            .execute(params![sync.0.as_bytes(), collection])?,
+        None => db
+            .prepare_cached("delete from cursor where sync = ?")?
+            .execute([sync.0.as_bytes()])?,
+    };
     Ok(())
 }
 

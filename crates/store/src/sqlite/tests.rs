@@ -211,3 +211,18 @@ async fn a_next_that_is_given_up_on_leases_nothing() {
     assert_eq!((counts.pending, counts.ack_pending), (1, 0));
     assert_eq!(next(&store).await.unwrap().len(), 1);
 }
+
+/// Everything else rests on it: what is answered survives a power cut.
+#[tokio::test]
+async fn the_writer_waits_for_the_disk_at_every_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let settings = |db: &rusqlite::Connection| {
+        let synchronous = db.query_row("pragma synchronous", [], |row| row.get::<_, i64>(0))?;
+        let journal = db.query_row("pragma journal_mode", [], |row| row.get::<_, String>(0))?;
+        Ok((synchronous, journal))
+    };
+    let settings = store.writer.write("read settings", settings).await;
+    const FULL: i64 = 2;
+    assert_eq!(settings.unwrap(), (FULL, "wal".to_owned()));
+}

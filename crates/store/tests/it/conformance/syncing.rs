@@ -70,10 +70,22 @@ pub(crate) async fn cursors_are_kept_by_collection(backend: &impl Backend) {
         expected,
         "empty ones are removed"
     );
+    let notes = ["/b/1", "/a/2", "/a/10", "/aa/1"];
+    let notes = notes.map(|name| write(name, name)).to_vec();
+    append(&*store, 4, with(notes)).await;
+    assert_eq!(
+        store.cursors(SYNC).await.unwrap(),
+        expected,
+        "without notes"
+    );
+    let below_a = store.notes(SYNC, "/a/").await.unwrap();
+    assert_eq!(below_a, [pair("/a/10", "/a/10"), pair("/a/2", "/a/2")]);
+    assert_eq!(store.notes(SYNC, "/").await.unwrap().len(), 4);
     append(&*store, 4, with(vec![write("c", "1")])).await;
     store.drop_cursors(SYNC, Some("b")).await.unwrap();
     let left = [pair("a", "1"), pair("c", "1")];
     assert_eq!(store.cursors(SYNC).await.unwrap(), left);
     store.drop_cursors(SYNC, None).await.unwrap();
+    assert_eq!(store.notes(SYNC, "/").await.unwrap(), []);
     assert_eq!(store.cursors(SYNC).await.unwrap(), []);
 }

@@ -1,0 +1,141 @@
+//! What a reading notes beside its pages: the ids that it listed, and the records that it found gone.
+
+use std::collections::HashSet;
+
+use headrace_model::record::{Observation, Version};
+use headrace_model::{RecordId, Timestamp};
+use headrace_store::CursorWrite;
+
+use super::context::Watched;
+use super::failure::Failure;
+use super::settle;
+
+/// Bytes that are kept of an id. Two that share them would only hide a delete.
+pub(super) const KEPT: usize = 8;
+
+/// A kind of note.
+#[derive(Clone, Copy)]
+pub(super) enum Note {
+    /// Ids that were listed.
+    Listed,
+    /// Records that are gone, and when that was asked.
+    Gone,
+}
+
+const ALL: [Note; 2] = [Note::Listed, Note::Gone];
+
+impl Note {
+    /// What the names of a collection's notes begin with.
+    fn beneath(self, collection: &str) -> String {
+        match self {
+            Self::Listed => format!("/listed/{collection}/"),
+            Self::Gone => format!("/gone/{collection}/"),
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn note(&self, kind: Note, number: u32, body: Vec<u8>) -> CursorWrite {
+        CursorWrite {
+            collection: format!("{}{number}", kind.beneath(&self.id)).into(),
+            body,
+        }
+    }
+
+    /// The note of the ids of a page.
+    pub(super) fn note_of_listed<'a>(
+        &self,
+        number: u32,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> CursorWrite {
+        let record = |id| RecordId::of(self.context.id, &self.id, id);
+        let body = ids.flat_map(|id| kept(record(id))).collect();
+        self.note(Note::Listed, number, body)
+    }
+
+    /// The ids in the first so many notes: any further ones are of a reading that was given up.
+    pub(super) async fn seen(&self, count: u32) -> Result<HashSet<[u8; KEPT]>, Failure> {
+        let beneath = Note::Listed.beneath(&self.id);
+        let mut seen = HashSet::new();
+        for (name, body) in self.notes(&beneath).await? {
+            let number: Option<u32> = name.get(beneath.len()..).and_then(|n| n.parse().ok());
+            if number.is_some_and(|number| number < count) {
+                seen.extend(body.as_chunks::<KEPT>().0.iter().copied());
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The records that this note says are gone.
+    pub(super) async fn gone(&self, number: u32) -> Result<Vec<Observation>, Failure> {
+        let name = format!("{}{number}", Note::Gone.beneath(&self.id));
+        let found = self.notes(&name).await?;
+        let body = found.into_iter().find(|(found, _)| *found == name);
+        let gone: Vec<(String, Timestamp)> = match body {
+            Some((_, body)) => serde_json::from_slice(&body)?,
+            None => Vec::new(),
+        };
+        let gone = gone.into_iter();
+        Ok(gone.map(|(id, at)| settle::gone_read(id, at)).collect())
+    }
+
+    /// The writes that remove all notes of the collection.
+    pub(super) async fn forgotten_notes(&self) -> Result<Vec<CursorWrite>, Failure> {
+        let mut writes = Vec::new();
+        for kind in ALL {
+            for (name, _) in self.notes(&kind.beneath(&self.id)).await? {
+                writes.push(CursorWrite {
+                    collection: name.into(),
+                    body: Vec::new(),
+                });
+            }
+        }
+        Ok(writes)
+    }
+
+    async fn notes(&self, beneath: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let store = &self.context.parts.store;
+        Ok(store.notes(self.context.id, beneath).await?)
+    }
+}
+
+/// The collection that a note is of.
+pub(super) fn collection_of(note: &str) -> Option<&str> {
+    let (of, _) = note.strip_prefix('/')?.rsplit_once('/')?;
+    Some(of.split_once('/')?.1)
+}
+
+pub(super) fn kept(record: RecordId) -> [u8; KEPT] {
+    let bytes = record.to_bytes();
+    std::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
+}
+
+/// The body of a note of records that are gone; `None` where there are none.
+pub(super) fn of_gone(gone: &[Observation]) -> Result<Option<Vec<u8>>, Failure> {
+    if gone.is_empty() {
+        return Ok(None);
+    }
+    let at = |seen: &Observation| match seen.version {
+        Version::Seen(at) => at,
+        Version::Own(_) => Timestamp::default(),
+    };
+    let told: Vec<(&str, Timestamp)> = gone
+        .iter()
+        .map(|seen| (seen.upstream_id.as_str(), at(seen)))
+        .collect();
+    Ok(Some(serde_json::to_vec(&told)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_tells_its_collection() {
+        for kind in ALL {
+            let name = format!("{}17", kind.beneath("stripe:customer"));
+            assert_eq!(collection_of(&name), Some("stripe:customer"));
+        }
+        assert_eq!(collection_of("stripe:customer"), None);
+    }
+}
