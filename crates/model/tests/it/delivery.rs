@@ -164,7 +164,7 @@ impl World {
                     limit: policy.max_deliver,
                 };
                 let expected = world.naive.give_back(name, end);
-                let error = error.clone();
+                let error = error.as_deref().map(Into::into);
                 let settled = world.real.nack(&token, now, delay, error, &policy);
                 (settled, expected)
             }),
@@ -186,7 +186,12 @@ impl World {
                     limit: Some(0),
                 };
                 let expected = world.naive.give_back(name, end);
-                (world.real.reject(&token, now, error.clone()), expected)
+                (
+                    world
+                        .real
+                        .reject(&token, now, error.as_deref().map(Into::into)),
+                    expected,
+                )
             }),
             Op::Advance { seconds } => self.now = self.now + Duration::from_secs(seconds),
             Op::Reload => self.reload(),

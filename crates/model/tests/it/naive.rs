@@ -96,7 +96,7 @@ impl Naive {
                 record: version.record,
                 idx: version.idx,
                 attempts: version.attempts,
-                last_error: version.error.clone(),
+                last_error: version.error.as_deref().map(Into::into),
                 died_at: end.now,
             };
             self.dead.insert(version.record, letter);

@@ -67,7 +67,7 @@ impl Reader {
                 let delay = Duration::from_secs(*delay);
                 let nack = |consumer: &mut Consumer, token: &Token| {
                     let error = Some(format!("given back for {delay:?}"));
-                    consumer.nack(token, now, delay, error, &policy)
+                    consumer.nack(token, now, delay, error.map(Into::into), &policy)
                 };
                 self.settle(store, *token, nack).await;
             }
