@@ -231,14 +231,8 @@ impl Engine {
         let _open = gate.read().await;
         let consumer = entity::load::<HttpConsumer>(&*self.store, consumer.org, id.0).await?;
         let selection = self.selection(&consumer).await?;
-        if let Some(records) = records {
-            return Ok(self.store.redrive(id, Some(records), &selection).await?);
-        }
-        let (mut count, mut after) = (0, None);
-        while let Some(batch) = self.some_dead(id, &mut after).await? {
-            count += self.store.redrive(id, Some(&batch), &selection).await?;
-        }
-        Ok(count)
+        let now = self.clock.now();
+        Ok(self.store.redrive(id, now, records, &selection).await?)
     }
 
     /// Forgets dead letters: these, or all.
@@ -247,27 +241,9 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
-        let id = ConsumerId(consumer.id);
-        if let Some(records) = records {
-            return Ok(self.store.drop_dead_letters(id, Some(records)).await?);
-        }
-        let (mut count, mut after) = (0, None);
-        while let Some(batch) = self.some_dead(id, &mut after).await? {
-            count += self.store.drop_dead_letters(id, Some(&batch)).await?;
-        }
-        Ok(count)
-    }
-
-    /// The next dead records, so many as are held at once; `None` at the end.
-    async fn some_dead(
-        &self,
-        consumer: ConsumerId,
-        after: &mut Option<RecordId>,
-    ) -> Result<Option<Vec<RecordId>>, Error> {
-        const AT_ONCE: usize = 1_000;
-        let letters = self.store.dead_letters(consumer, *after, AT_ONCE).await?;
-        *after = letters.last().map(|letter| letter.record).or(*after);
-        let records: Vec<RecordId> = letters.iter().map(|letter| letter.record).collect();
-        Ok((!records.is_empty()).then_some(records))
+        Ok(self
+            .store
+            .drop_dead_letters(ConsumerId(consumer.id), records)
+            .await?)
     }
 }

@@ -224,10 +224,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<u64>;
 
     /// Delivers dead records again at attempt 1: these, or all; those that match `selection`. Answers
-    /// how many were dead.
+    /// how many were dead. Where all are more than a consumer may hold, the others stay dead until what
+    /// was redriven before them was delivered.
     async fn redrive(
         &self,
         consumer: ConsumerId,
+        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
     ) -> Result<u64>;

@@ -20,8 +20,10 @@ pub enum Change {
     Hold(u64, RecordId),
     /// This index is no longer held.
     Unhold(u64),
-    /// Nothing is outstanding or held any more.
+    /// Nothing is outstanding, held or being redriven any more.
     Clear,
+    /// What was dead at this time is being redriven; `None` when all of it is.
+    Redriving(Option<Timestamp>),
     /// The delivery limit was reached, or a worker rejected the message.
     Dead(DeadLetter),
     /// The record is no longer a dead letter. (A first delivery of a newer version, a [`Change::Put`]
@@ -87,6 +89,7 @@ impl Consumer {
                     ..Self::default()
                 };
             }
+            Change::Redriving(dead_at) => self.redriving = *dead_at,
             Change::Dead(_) | Change::Undead(_) => {}
         }
     }

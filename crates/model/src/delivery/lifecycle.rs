@@ -85,6 +85,19 @@ impl Consumer {
         }
     }
 
+    /// Has everything redriven that is dead now, a part at a time ([`Self::redrive`]): more than fits
+    /// beside what is in flight stays dead meanwhile.
+    pub fn begin_redrive(&mut self, now: Timestamp) {
+        self.change(Change::Redriving(Some(now)));
+    }
+
+    /// Everything that was to be redriven is.
+    pub fn end_redrive(&mut self) {
+        if self.redriving.is_some() {
+            self.change(Change::Redriving(None));
+        }
+    }
+
     /// Makes every token of before stale and every leased version due at once: deliveries may have
     /// been forgotten, so nobody can say which worker has what.
     pub fn forget_deliveries(&mut self, now: Timestamp) {

@@ -89,6 +89,8 @@ pub struct Consumer {
     deadlines: BTreeSet<(Timestamp, u64)>,
     /// Waiting versions by when they are due.
     due: BTreeSet<(Timestamp, u64)>,
+    /// What was dead at this time is to be delivered again, a part at a time.
+    redriving: Option<Timestamp>,
     changes: Vec<Change>,
 }
 
@@ -121,6 +123,16 @@ impl Consumer {
     /// entries beyond the position they make `num_pending`.
     pub fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// Versions at or before the position that wait for nothing but a worker.
+    pub fn ready(&self) -> usize {
+        self.free.len()
+    }
+
+    /// What was dead at this time is being redriven.
+    pub fn redriving(&self) -> Option<Timestamp> {
+        self.redriving
     }
 
     /// The outstanding versions, in log order.

@@ -1,5 +1,7 @@
 //! Dead letters: what was given up on, and delivering it again.
 
+use std::sync::atomic::Ordering;
+
 use headrace_model::delivery::DeadLetter;
 use headrace_model::{ConsumerId, RecordId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -7,37 +9,99 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteStore;
 use super::error::Tx;
 use super::keys;
+use super::turn::Turn;
 use crate::{Result, Selection, StoreError};
 
+/// So many dead letters are redriven at once. The rest of a redrive of everything follows as what was
+/// redriven is delivered: a consumer's memory does not grow with its dead letters.
+pub(super) const REDRIVEN_AT_ONCE: usize = 1_000;
+
+/// Dead records, each with the index of its current entry, if that matches.
+type Dead = Vec<(RecordId, Option<u64>)>;
+
 impl SqliteStore {
-    /// Delivers dead records again.
+    /// Delivers dead records again: these; or all, of which as many as fit at once, and the others
+    /// when there is room for them.
     pub(super) async fn redrive_dead(
         &self,
         consumer: ConsumerId,
+        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
     ) -> Result<u64> {
         let mut turn = self.turn(consumer).await?;
-        let (no, stream) = (turn.active.no, turn.active.stream.log().no);
-        let (records, selection) = (records.map(<[_]>::to_vec), selection.clone());
-        // Asked of the writer: what was submitted before is in the answer.
-        let dead = self
-            .writer
-            .write("read dead letters", move |db| {
-                let dead = records_of(db, no, records)?;
-                dead.into_iter()
-                    .map(|record| Ok((record, current(db, stream, record, &selection)?)))
-                    .collect::<Tx<Vec<_>>>()
-            })
-            .await?;
-        if !dead.is_empty() {
-            turn.active.machine.redrive(&dead);
-        }
+        let count = match records {
+            Some(records) => {
+                let dead = self.dead(&turn, Some(records), now, selection).await?;
+                turn.active.machine.redrive(&dead);
+                dead.len() as u64
+            }
+            None => {
+                let count = turn.cell.dead.load(Ordering::SeqCst);
+                if count == 0 {
+                    return Ok(0);
+                }
+                turn.active.machine.begin_redrive(now);
+                self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection)
+                    .await?;
+                count.max(0).cast_unsigned()
+            }
+        };
         if let Some(pending) = self.submit(&mut turn) {
             drop(turn);
             pending.durable().await?;
         }
-        Ok(dead.len() as u64)
+        Ok(count)
+    }
+
+    /// Goes on with a redrive of everything where there is room for so many.
+    pub(super) async fn redrive_on(
+        &self,
+        turn: &mut Turn,
+        room: usize,
+        selection: &Selection,
+    ) -> Result<()> {
+        let machine = &turn.active.machine;
+        let room = room.min(REDRIVEN_AT_ONCE).saturating_sub(machine.ready());
+        let Some(dead_at) = machine.redriving().filter(|_| room > 0) else {
+            return Ok(());
+        };
+        let mut dead = self.dead(turn, None, dead_at, selection).await?;
+        let is_all = dead.len() <= room;
+        dead.truncate(room);
+        let machine = &mut turn.active.machine;
+        if !dead.is_empty() {
+            machine.redrive(&dead);
+        }
+        if is_all {
+            machine.end_redrive();
+        }
+        Ok(())
+    }
+
+    /// Those of the records that are dead; or the first that were dead at this time, one more than are
+    /// redriven at once.
+    async fn dead(
+        &self,
+        turn: &Turn,
+        records: Option<&[RecordId]>,
+        dead_at: Timestamp,
+        selection: &Selection,
+    ) -> Result<Dead> {
+        let (no, stream) = (turn.active.no, turn.active.stream.log().no);
+        let (records, selection) = (records.map(<[_]>::to_vec), selection.clone());
+        // Asked of the writer: what was submitted before is in the answer.
+        self.writer
+            .write("read dead letters", move |db| {
+                let dead = match records {
+                    Some(records) => dead_of(db, no, records)?,
+                    None => dead_before(db, no, dead_at)?,
+                };
+                dead.into_iter()
+                    .map(|record| Ok((record, current(db, stream, record, &selection)?)))
+                    .collect::<Tx<Dead>>()
+            })
+            .await
     }
 
     /// Removes dead letters.
@@ -50,7 +114,12 @@ impl SqliteStore {
         let cell = self.consumers.get(consumer);
         let remove = move |db: &Connection| {
             let no = number(db, consumer)?;
-            let dead = records_of(db, no, records)?;
+            let Some(records) = records else {
+                return Ok(db
+                    .prepare_cached("delete from dead_letter where consumer = ?")?
+                    .execute([no])? as u64);
+            };
+            let dead = dead_of(db, no, records)?;
             for record in &dead {
                 db.prepare_cached("delete from dead_letter where consumer = ? and record = ?")?
                     .execute(params![no, record.to_bytes()])?;
@@ -114,16 +183,20 @@ fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
     Ok(no.ok_or(StoreError::NoConsumer)?)
 }
 
-/// Those of the records that are dead, or all dead ones.
-fn records_of(db: &Connection, no: i64, records: Option<Vec<RecordId>>) -> Tx<Vec<RecordId>> {
-    let Some(mut records) = records else {
-        let mut query =
-            db.prepare_cached("select record from dead_letter where consumer = ? order by record")?;
-        let all = query.query_map([no], |row| row.get(0))?;
-        return all
-            .map(|record| Ok(RecordId::from_bytes(record?)))
-            .collect();
-    };
+/// The first that were dead at this time, one more than are redriven at once.
+fn dead_before(db: &Connection, no: i64, dead_at: Timestamp) -> Tx<Vec<RecordId>> {
+    let mut query = db.prepare_cached(
+        "select record from dead_letter where consumer = ? and died_at <= ?
+         order by died_at limit ?",
+    )?;
+    let limit = REDRIVEN_AT_ONCE as i64 + 1;
+    let dead = query.query_map(params![no, dead_at.as_micros(), limit], |row| row.get(0))?;
+    dead.map(|record| Ok(RecordId::from_bytes(record?)))
+        .collect()
+}
+
+/// Those of the records that are dead.
+fn dead_of(db: &Connection, no: i64, mut records: Vec<RecordId>) -> Tx<Vec<RecordId>> {
     records.sort_unstable();
     records.dedup();
     let mut query =

@@ -12,8 +12,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("parents", include_str!("../../migrations/0002_parents.sql")),
     (
         "retention",
-        include_str!("../../migrations/0004_retention.sql"),
+        include_str!("../../migrations/0003_retention.sql"),
     ),
+    ("redrive", include_str!("../../migrations/0004_redrive.sql")),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -21,11 +21,21 @@ impl SqliteStore {
         loop {
             let mut turn = self.turn(consumer).await?;
             turn.active.machine.expire(next.now, next.policy);
+            self.redrive_on(&mut turn, next.batch, next.selection)
+                .await?;
             let messages = self.fill(&mut turn, &next).await?;
+            let machine = &turn.active.machine;
+            // What was dead and does not match has made room for what may.
+            let has_more = messages.is_empty()
+                && machine.redriving().is_some()
+                && machine.ready() < next.batch;
             match self.submit(&mut turn) {
                 Some(pending) => {
                     drop(turn);
                     pending.durable().await?;
+                    if has_more {
+                        continue;
+                    }
                     breakpoint(Breakpoint::Leased);
                     return Ok(messages);
                 }

@@ -34,22 +34,29 @@ pub(super) struct Step {
     pub(super) position: u64,
     /// The generation after it.
     pub(super) generation: u32,
+    /// What is being redriven after it.
+    pub(super) redriving: Option<Timestamp>,
     /// The changes, in order.
     pub(super) changes: Vec<Change>,
 }
 
 /// Reads a consumer's state.
 pub(super) fn load(db: &Connection, id: ConsumerId) -> Tx<Loaded> {
-    let (no, stream, seq, position, generation) = db
-        .prepare_cached("select no, stream, seq, position, generation from consumer where id = ?")?
+    let (no, stream, seq, position, generation, redriving) = db
+        .prepare_cached(
+            "select no, stream, seq, position, generation, redriving from consumer where id = ?",
+        )?
         .query_row([id.0.as_bytes()], |row| {
             let position = row.get::<_, i64>(3)?.cast_unsigned();
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, position, row.get(4)?))
+            let redriving: Option<i64> = row.get(5)?;
+            let (no, stream, seq) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok((no, stream, seq, position, row.get(4)?, redriving))
         })
         .optional()?
         .ok_or(StoreError::NoConsumer)?;
     let mut machine = Consumer::new(position);
     machine.apply(&Change::Generation(generation));
+    machine.apply(&Change::Redriving(redriving.map(Timestamp::from_micros)));
     let mut query = db.prepare_cached(
         "select idx, record, generation, attempts, phase, at, error from outstanding
          where consumer = ? order by idx",
@@ -75,12 +82,13 @@ pub(super) fn load(db: &Connection, id: ConsumerId) -> Tx<Loaded> {
 pub(super) fn write(db: &Connection, step: &Step) -> Tx<i64> {
     let written = db
         .prepare_cached(
-            "update consumer set seq = seq + 1, position = ?, generation = ?
+            "update consumer set seq = seq + 1, position = ?, generation = ?, redriving = ?
              where no = ? and seq = ?",
         )?
         .execute(params![
             step.position.cast_signed(),
             step.generation,
+            step.redriving.map(Timestamp::as_micros),
             step.no,
             step.seq
         ])?;
@@ -107,7 +115,11 @@ fn write_outstanding(db: &Connection, step: &Step) -> Tx<()> {
                 db.prepare_cached("delete from outstanding where consumer = ?")?
                     .execute([step.no])?;
             }
-            Change::Position(_) | Change::Generation(_) | Change::Dead(_) | Change::Undead(_) => {}
+            Change::Position(_)
+            | Change::Generation(_)
+            | Change::Redriving(_)
+            | Change::Dead(_)
+            | Change::Undead(_) => {}
         }
     }
     for (idx, change) in last {

@@ -295,10 +295,11 @@ impl Store for SqliteStore {
     async fn redrive(
         &self,
         consumer: ConsumerId,
+        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
     ) -> Result<u64> {
-        self.redrive_dead(consumer, records, selection).await
+        self.redrive_dead(consumer, now, records, selection).await
     }
 
     async fn claim(

@@ -86,6 +86,7 @@ impl SqliteStore {
             seq: active.seq,
             position: active.machine.position(),
             generation: active.machine.generation(),
+            redriving: active.machine.redriving(),
             changes,
         };
         active.seq += 1;
@@ -257,6 +258,7 @@ fn makes_deliverable(change: &Change) -> bool {
         | Change::Remove(_)
         | Change::Hold(..)
         | Change::Unhold(_)
+        | Change::Redriving(_)
         | Change::Dead(_)
         | Change::Undead(_) => false,
     }

@@ -370,7 +370,10 @@ pub(crate) async fn whoever_waits_is_woken(backend: &impl Backend) {
     worker.next(203, 9).await;
     woken();
     worker.reject(&messages[1], 204).await;
-    store.redrive(CONSUMER, None, &everything()).await.unwrap();
+    store
+        .redrive(CONSUMER, at(10_000), None, &everything())
+        .await
+        .unwrap();
     assert!(woken(), "redriven");
 }
 

@@ -1,7 +1,7 @@
 //! Dead letters: what is given up on, and how it comes back.
 
 use headrace_model::delivery::{Policy, Settled};
-use headrace_store::{Selection, Store};
+use headrace_store::{Next, Selection, Store};
 
 use super::Backend;
 use super::world::*;
@@ -154,7 +154,10 @@ pub(crate) async fn a_purge_removes_the_dead_letter(backend: &impl Backend) {
     assert_eq!(worker.counts().await, (0, 0, 2));
     assert_eq!(dead(&*store).await.len(), 2);
     assert_eq!(
-        store.redrive(CONSUMER, None, &everything()).await.unwrap(),
+        store
+            .redrive(CONSUMER, at(10_000), None, &everything())
+            .await
+            .unwrap(),
         2
     );
     assert_eq!(brief(&worker.next(300, 9).await), ["a=1×1", "c=1×1"]);
@@ -165,7 +168,7 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
     let worker = after_three_deaths(&*store).await;
     let some = [record("a"), record("a"), record("nobody")];
     let redriven = store
-        .redrive(CONSUMER, Some(&some), &everything())
+        .redrive(CONSUMER, at(10_000), Some(&some), &everything())
         .await
         .unwrap();
     assert_eq!(redriven, 1);
@@ -178,11 +181,20 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
         lanes: None,
         deleted: Some(false),
     };
-    assert_eq!(store.redrive(CONSUMER, None, &present).await.unwrap(), 2);
+    assert_eq!(
+        store
+            .redrive(CONSUMER, at(10_000), None, &present)
+            .await
+            .unwrap(),
+        2
+    );
     assert_eq!(brief(&worker.next_of(300, 9, &present).await), ["b=2×1"]);
     assert_eq!(worker.counts().await.2, 0);
     assert_eq!(
-        store.redrive(CONSUMER, None, &everything()).await.unwrap(),
+        store
+            .redrive(CONSUMER, at(10_000), None, &everything())
+            .await
+            .unwrap(),
         0
     );
 }
@@ -190,7 +202,10 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
 pub(crate) async fn a_redrive_outlives_the_store(backend: &impl Backend) {
     let store = backend.open().await;
     after_three_deaths(&*store).await;
-    store.redrive(CONSUMER, None, &everything()).await.unwrap();
+    store
+        .redrive(CONSUMER, at(10_000), None, &everything())
+        .await
+        .unwrap();
     store.close().await.unwrap();
     let store = backend.open().await;
     let worker = Worker::of(&*store);
@@ -214,4 +229,88 @@ pub(crate) async fn dead_letters_can_be_dropped(backend: &impl Backend) {
     assert_eq!(worker.counts().await, (0, 0, 0));
     assert_eq!(dead(&*store).await, []);
     assert!(worker.next(300, 9).await.is_empty());
+}
+
+pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backend: &impl Backend) {
+    const COUNT: usize = 2_500;
+    let store = backend.open().await;
+    let ids = (0..COUNT).map(|n| seen(&format!("r{n}"), 100, "1"));
+    append(&*store, 100, batch(ids)).await;
+    let worker = Worker {
+        policy: Policy {
+            max_ack_pending: 20_000,
+            ..POLICY
+        },
+        ..Worker::new(&*store).await
+    };
+    for message in worker.next(200, COUNT).await {
+        worker.reject(&message, 200).await;
+    }
+    let dead_count = COUNT as u64;
+    assert_eq!(worker.counts().await, (0, 0, dead_count));
+    let everything = everything();
+    let redrive = store.redrive(CONSUMER, at(300), None, &everything);
+    assert_eq!(redrive.await.unwrap(), dead_count);
+    let held = async || {
+        let mut held = 0;
+        let look = &mut |state: &headrace_model::delivery::Consumer| held = state.held();
+        store.inspect(CONSUMER, look).await.unwrap();
+        held
+    };
+    assert_eq!(held().await, 1_000, "no more than that in memory");
+    // What dies now is not meant.
+    let first = worker.next(301, 1).await;
+    worker.reject(&first[0], 301).await;
+    let mut delivered = 0;
+    loop {
+        let messages = worker.next(302, 400).await;
+        if messages.is_empty() {
+            break;
+        }
+        delivered += messages.len();
+        assert!(held().await <= 1_000);
+        for message in &messages {
+            worker.ack(message).await;
+        }
+    }
+    assert_eq!(delivered, COUNT - 1);
+    assert_eq!(worker.counts().await, (0, 0, 1));
+}
+
+pub(crate) async fn a_redrive_under_way_outlives_the_store(backend: &impl Backend) {
+    const COUNT: usize = 1_500;
+    let store = backend.open().await;
+    let ids = (0..COUNT).map(|n| seen(&format!("r{n}"), 100, "1"));
+    append(&*store, 100, batch(ids)).await;
+    let worker = Worker {
+        policy: Policy {
+            max_ack_pending: 20_000,
+            ..POLICY
+        },
+        ..Worker::new(&*store).await
+    };
+    for message in worker.next(200, COUNT).await {
+        worker.reject(&message, 200).await;
+    }
+    let everything = everything();
+    let redrive = store.redrive(CONSUMER, at(300), None, &everything);
+    redrive.await.unwrap();
+    store.close().await.unwrap();
+    let store = backend.open().await;
+    // None of them matches the filter of now: they make room for each other.
+    let nobody = Selection {
+        deleted: Some(true),
+        ..Selection::default()
+    };
+    let next = Next {
+        now: at(400),
+        policy: &POLICY,
+        selection: &nobody,
+        upto: store.last_idx(STREAM).await.unwrap(),
+        batch: 10,
+        max_bytes: usize::MAX,
+    };
+    assert!(store.next(CONSUMER, next).await.unwrap().is_empty());
+    let counts = Worker::of(&*store).counts().await;
+    assert_eq!(counts, (0, 0, 0), "all of them were redriven");
 }

@@ -104,6 +104,8 @@ macro_rules! conformance {
             a_purge_removes_the_dead_letter,
             redriven_records_are_delivered_anew,
             a_redrive_outlives_the_store,
+            a_redrive_of_more_than_fits_goes_on_as_it_is_delivered,
+            a_redrive_under_way_outlives_the_store,
             dead_letters_can_be_dropped,
         });
         $crate::conformance::conformance!($backend: idempotency {

@@ -118,7 +118,10 @@ pub(crate) async fn a_dead_letter_keeps_its_tombstone(backend: &impl Backend) {
     let message = worker.next(200, 9).await.remove(0);
     assert_eq!(worker.reject(&message, 200).await, Settled::Done);
     assert_eq!(sweep(&*store, 1_000).await, (0, 0));
-    store.redrive(CONSUMER, None, &everything()).await.unwrap();
+    store
+        .redrive(CONSUMER, at(10_000), None, &everything())
+        .await
+        .unwrap();
     assert_eq!(sweep(&*store, 1_000).await, (0, 0));
     drain(&worker, 210).await;
     assert_eq!(sweep(&*store, 1_000).await, (1, 0));
