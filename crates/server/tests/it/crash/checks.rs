@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::ledger::{Ledger, Record};
+use super::ledger::{CONSUMERS, Ledger, Record, STRICT};
 use super::process::Api;
 use crate::harness::text;
 
@@ -30,6 +30,14 @@ pub(super) async fn check(api: &Api, ledger: &Ledger) -> Option<()> {
             "version {idx} of record {record} was lost: {found:?} is there"
         );
     }
+    let dead = dead_letters(api, STRICT).await?;
+    for (record, idx) in ledger.deliveries(STRICT).given_up() {
+        // A version that left the log before it was given up on is nothing any more.
+        if records[&record].updated_idx == idx {
+            let found = dead.get(&record);
+            assert_eq!(found, Some(&idx), "a dead letter was lost");
+        }
+    }
     let consumers = api.get("/v1/http-consumers?limit=1000").await?.expect(200);
     let consumers = consumers["data"].as_array().unwrap();
     let slugs: BTreeSet<String> = consumers.iter().map(|one| text(&one["slug"])).collect();
@@ -44,6 +52,24 @@ pub(super) async fn see_sync(api: &Api, ledger: &Ledger) -> Option<Value> {
     let sync = api.get(&api.sync("")).await?.expect(200);
     ledger.settings().see_sync(&sync);
     Some(sync)
+}
+
+/// The versions that a consumer has given up on, by record.
+pub(super) async fn dead_letters(api: &Api, consumer: usize) -> Option<HashMap<String, u64>> {
+    let path = format!("/v1/http-consumers/{}/dead-letters", CONSUMERS[consumer]);
+    let mut dead = HashMap::new();
+    let mut query = "?limit=1000".to_owned();
+    loop {
+        let page = api.get(&format!("{path}{query}")).await?.expect(200);
+        for letter in page["data"].as_array().unwrap() {
+            let idx = letter["updated_idx"].as_u64().unwrap();
+            dead.insert(text(&letter["id"]), idx);
+        }
+        match page["next_cursor"].as_str() {
+            Some(cursor) => query = format!("?limit=1000&cursor={cursor}"),
+            None => return Some(dead),
+        }
+    }
 }
 
 /// A page of records.

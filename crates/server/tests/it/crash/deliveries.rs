@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
+use std::time::Duration;
 use tokio::time::Instant;
 
-use super::ACK_WAIT;
 use super::ledger::Record;
+use super::{ACK_WAIT, MAX_DELIVER};
 
 /// A message as a worker gets it.
 #[derive(Deserialize)]
@@ -25,9 +26,20 @@ pub(super) struct Token {
     attempts: u32,
 }
 
+/// What a worker asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Act {
+    Ack,
+    Nack(Duration),
+    Extend,
+    Reject,
+}
+
 /// What a settlement that is about to be sent must achieve.
 pub(super) struct Settlement {
     tokens: Vec<Token>,
+    act: Act,
+    sent_at: Instant,
     /// Answered before this time, it settles all of its tokens.
     sure_until: Option<Instant>,
 }
@@ -41,8 +53,12 @@ pub(super) struct Deliveries {
     ack_sent: HashSet<u64>,
     /// Versions whose ack was answered, with the attempt that was acked.
     acked: HashMap<u64, u32>,
+    /// Versions that were rejected, or given back for the last time, by record; that was answered.
+    given_up: HashMap<String, u64>,
     /// Deliveries that a worker still has, perhaps across a crash.
     kept: Vec<Token>,
+    /// Whether there is a limit of deliveries.
+    gives_up: bool,
 }
 
 /// One delivery. All times are the worker's.
@@ -51,6 +67,8 @@ struct Delivery {
     got_at: Instant,
     /// When somebody first asked for it to be settled. It may be settled from then on.
     settle_sent_at: Option<Instant>,
+    /// It was given back, to come again not before this time.
+    due_at: Option<Instant>,
 }
 
 impl Delivery {
@@ -62,6 +80,14 @@ impl Delivery {
 }
 
 impl Deliveries {
+    /// Those of a consumer that gives up.
+    pub(super) fn limited() -> Self {
+        Self {
+            gives_up: true,
+            ..Self::default()
+        }
+    }
+
     /// A worker was given this.
     pub(super) fn receive(
         &mut self,
@@ -86,10 +112,19 @@ impl Deliveries {
                 "{token:?} was delivered although attempt {acked} was acked"
             );
         }
+        assert!(
+            !self.gives_up || *attempts <= MAX_DELIVER,
+            "{token:?} is one delivery too many"
+        );
+        assert!(
+            self.given_up.get(&token.record) != Some(&token.idx),
+            "{token:?} was delivered although it had been given up on"
+        );
         let delivery = Delivery {
             asked_at,
             got_at,
             settle_sent_at: None,
+            due_at: None,
         };
         let of_record = self.by_record.entry(token.record.clone()).or_default();
         let at = (token.idx, token.attempts);
@@ -97,6 +132,11 @@ impl Deliveries {
             assert!(
                 got_at >= before.busy_until(),
                 "{token:?} was delivered while a worker had {earlier:?}"
+            );
+            let is_due = before.due_at.is_none_or(|due_at| got_at >= due_at);
+            assert!(
+                is_due || earlier.0 != token.idx,
+                "{token:?} was delivered before it was due"
             );
         }
         if let Some((later, after)) = of_record.range(at..).next() {
@@ -115,11 +155,11 @@ impl Deliveries {
     }
 
     /// A worker is about to ask for these to be settled.
-    pub(super) fn settling(&mut self, tokens: Vec<Token>, is_ack: bool) -> Settlement {
+    pub(super) fn settling(&mut self, tokens: Vec<Token>, act: Act) -> Settlement {
         let now = Instant::now();
         let mut sure_until = tokens.first().map(|_| now + ACK_WAIT);
         for token in &tokens {
-            if is_ack {
+            if act == Act::Ack {
                 self.ack_sent.insert(token.idx);
             }
             let of_record = self.by_record.get_mut(&token.record).unwrap();
@@ -129,24 +169,69 @@ impl Deliveries {
             sure_until = sure_until
                 .filter(|_| is_first)
                 .map(|until| until.min(window));
-            delivery.settle_sent_at.get_or_insert(now);
+            if act != Act::Extend {
+                delivery.settle_sent_at.get_or_insert(now);
+            }
         }
-        Settlement { tokens, sure_until }
+        Settlement {
+            tokens,
+            act,
+            sent_at: now,
+            sure_until,
+        }
     }
 
     /// The settlement was answered.
-    pub(super) fn settled(&mut self, settlement: &Settlement, is_ack: bool, settled: usize) {
-        let Settlement { tokens, sure_until } = settlement;
+    pub(super) fn settled(&mut self, settlement: &Settlement, settled: usize) {
+        let Settlement {
+            tokens,
+            act,
+            sent_at,
+            sure_until,
+        } = settlement;
         assert!(settled <= tokens.len(), "more settled than asked");
         let is_whole = settled == tokens.len();
         assert!(
             is_whole || sure_until.is_none_or(|until| Instant::now() >= until),
             "{settled} were settled of {tokens:?}, whose windows had not ended"
         );
-        if !is_ack || !is_whole {
+        if !is_whole {
             // Which of them were settled is not told.
             return;
         }
+        match *act {
+            Act::Ack => self.acked(tokens),
+            Act::Nack(delay) => self.given_back(tokens, *sent_at + delay),
+            Act::Extend => {
+                for token in tokens {
+                    // The window began anew.
+                    self.delivery(token).asked_at = *sent_at;
+                }
+            }
+            Act::Reject => self.give_up(tokens.iter()),
+        }
+    }
+
+    fn delivery(&mut self, token: &Token) -> &mut Delivery {
+        let of_record = self.by_record.get_mut(&token.record).unwrap();
+        of_record.get_mut(&(token.idx, token.attempts)).unwrap()
+    }
+
+    fn given_back(&mut self, tokens: &[Token], due_at: Instant) {
+        for token in tokens {
+            self.delivery(token).due_at = Some(due_at);
+        }
+        if self.gives_up {
+            self.give_up(tokens.iter().filter(|token| token.attempts >= MAX_DELIVER));
+        }
+    }
+
+    fn give_up<'a>(&mut self, tokens: impl Iterator<Item = &'a Token>) {
+        let versions = tokens.map(|token| (token.record.clone(), token.idx));
+        self.given_up.extend(versions);
+    }
+
+    fn acked(&mut self, tokens: &[Token]) {
         for token in tokens {
             let newer = self.by_record[&token.record]
                 .range((token.idx, token.attempts + 1)..=(token.idx, u32::MAX))
@@ -157,6 +242,25 @@ impl Deliveries {
             );
             self.acked.insert(token.idx, token.attempts);
         }
+    }
+
+    /// The consumer is about to be started anew: from then on everything may come again.
+    pub(super) fn restarting(&mut self) {
+        self.by_record.clear();
+        self.acked.clear();
+        self.given_up.clear();
+        self.kept.clear();
+    }
+
+    /// It was started anew, from the beginning: everything must come again.
+    pub(super) fn restarted(&mut self) {
+        self.delivered.clear();
+        self.ack_sent.clear();
+    }
+
+    /// The versions that must be among the dead letters, by record, unless there are newer ones.
+    pub(super) fn given_up(&self) -> HashMap<String, u64> {
+        self.given_up.clone()
     }
 
     /// A worker keeps these, and settles them later or never.

@@ -12,7 +12,10 @@ use super::deliveries::Deliveries;
 use super::settings::Settings;
 
 /// The consumers, and what they select.
-pub(super) const CONSUMERS: [&str; 2] = ["all", "customers"];
+pub(super) const CONSUMERS: [&str; 3] = ["all", "customers", "strict"];
+
+/// The consumer that gives up on messages, and is started anew now and then; it has everything.
+pub(super) const STRICT: usize = 2;
 
 /// A record as it is shown to readers and workers.
 #[derive(Deserialize)]
@@ -28,7 +31,7 @@ pub(super) struct Record {
 /// The memory of one life.
 pub(super) struct Ledger {
     log: Mutex<Log>,
-    deliveries: [Mutex<Deliveries>; 2],
+    deliveries: [Mutex<Deliveries>; 3],
     settings: Mutex<Settings>,
 }
 
@@ -37,7 +40,11 @@ impl Ledger {
     pub(super) fn new(collections: impl Iterator<Item = String>) -> Self {
         Self {
             log: Mutex::default(),
-            deliveries: Default::default(),
+            deliveries: [
+                Mutex::default(),
+                Mutex::default(),
+                Mutex::new(Deliveries::limited()),
+            ],
             settings: Mutex::new(Settings::new(collections)),
         }
     }
@@ -55,11 +62,14 @@ impl Ledger {
     /// How much there is to contradict, in words.
     pub(super) fn summary(&self) -> String {
         let versions = self.log().versions();
-        let [all, customers] = [0, 1].map(|consumer| self.deliveries(consumer).counts());
+        let [all, customers, strict] =
+            [0, 1, STRICT].map(|consumer| self.deliveries(consumer).counts());
         let resumed = self.settings().resumed();
+        let restarts = self.settings().restarts();
         format!(
-            "{versions} versions, {} and {} deliveries, {} and {} acks, {resumed} backfills resumed",
-            all.0, customers.0, all.1, customers.1
+            "{versions} versions, {} and {} deliveries, {} and {} acks, {resumed} backfills resumed, \
+             {restarts} restarts, {} deliveries and {} acks since",
+            all.0, customers.0, all.1, customers.1, strict.0, strict.1
         )
     }
 

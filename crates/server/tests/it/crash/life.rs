@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ledger::{CONSUMERS, Ledger};
+use super::deliveries::Act;
+use super::ledger::{CONSUMERS, Ledger, STRICT};
 use super::plan::{End, Histogram, Plan, Rng};
 use super::process::{ABORTED, Api, KILLED, Process};
-use super::{ACK_WAIT, account, checks, load, tell};
+use super::{ACK_WAIT, MAX_DELIVER, account, checks, load, tell};
 use crate::harness::{PATIENCE, Setup, sandbox_of, text};
 
 /// A breakpoint that was not passed by then is not waited for any longer.
@@ -41,7 +42,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// Makes an account, a sync of some of it, and two consumers.
+    /// Makes an account, a sync of some of it, and the consumers.
     pub(super) async fn begin(seed: u64) -> Self {
         let rng = Rng::new(seed);
         let (stripe, base) = sandbox_of(seed).await;
@@ -63,13 +64,19 @@ impl Life {
             .patch(&format!("/v1/credentials/{credential}"), limit)
             .await
             .expect(200);
-        for (slug, filters) in [
-            ("all", json!({})),
-            ("customers", json!({"collection_id": "stripe:customer"})),
+        for (slug, filters, max_deliver) in [
+            ("all", json!({}), -1),
+            ("customers", json!({"collection_id": "stripe:customer"}), -1),
+            ("strict", json!({}), i64::from(MAX_DELIVER)),
         ] {
             let wait = u64::try_from(ACK_WAIT.as_millis()).unwrap();
-            let consumer =
-                json!({"stream_id": "dev", "slug": slug, "filters": filters, "ack_wait_ms": wait});
+            let consumer = json!({
+                "stream_id": "dev",
+                "slug": slug,
+                "filters": filters,
+                "ack_wait_ms": wait,
+                "max_deliver": max_deliver,
+            });
             server
                 .post("/v1/http-consumers", consumer)
                 .await
@@ -244,7 +251,7 @@ impl Life {
             let tokens = load::next(api, &self.ledger, consumer, 200, wait).await;
             let tokens = tokens.unwrap();
             if !tokens.is_empty() {
-                load::settle(api, &self.ledger, consumer, tokens, true)
+                load::settle(api, &self.ledger, consumer, tokens, Act::Ack)
                     .await
                     .unwrap();
                 continue;
@@ -257,19 +264,26 @@ impl Life {
         }
     }
 
-    /// Each record's newest version was delivered to the consumer and acked, if it selects it.
+    /// Each record's newest version was delivered to the consumer and acked, or given up on, if it
+    /// selects it.
     async fn had_all(&self, api: &Api, consumer: usize) {
         let path = format!("/v1/http-consumers/{}", CONSUMERS[consumer]);
         let shown = api.get(&path).await.unwrap().expect(200);
-        for count in ["num_pending", "num_ack_pending", "num_dead"] {
+        for count in ["num_pending", "num_ack_pending"] {
             assert_eq!(shown[count], 0, "{shown:#}");
         }
+        let dead = checks::dead_letters(api, consumer).await.unwrap();
+        assert_eq!(shown["num_dead"], dead.len());
+        assert!(consumer == STRICT || dead.is_empty());
         let records = checks::list(api, &self.ledger).await.unwrap();
-        let is_selected = |collection: &str| consumer == 0 || collection == "stripe:customer";
+        let is_selected = |collection: &str| consumer != 1 || collection == "stripe:customer";
         let deliveries = self.ledger.deliveries(consumer);
         for record in records.values() {
+            let is_dead = dead.get(&record.id) == Some(&record.updated_idx);
             assert!(
-                !is_selected(&record.collection_id) || deliveries.is_done(record.updated_idx),
+                !is_selected(&record.collection_id)
+                    || is_dead
+                    || deliveries.is_done(record.updated_idx),
                 "{} at {} never reached {}",
                 record.upstream_id,
                 record.updated_idx,

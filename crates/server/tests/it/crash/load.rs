@@ -1,5 +1,7 @@
 //! What goes on while the server works: workers, a reader, and an owner who changes everything.
 
+use std::time::Duration;
+
 use headrace_sandbox::stripe::Stripe;
 use reqwest::Method;
 use serde_json::json;
@@ -7,18 +9,20 @@ use tokio::time::Instant;
 
 use super::account::FOLLOWED;
 use super::checks::{read_page, see_sync};
-use super::deliveries::{Message, Token};
-use super::ledger::{CONSUMERS, Ledger};
+use super::deliveries::{Act, Message, Token};
+use super::ledger::{CONSUMERS, Ledger, STRICT};
 use super::plan::Rng;
 use super::process::Api;
+use crate::harness::Answer;
 
 /// Works until the server is gone.
 pub(super) async fn until_cut_off(api: &Api, ledger: &Ledger, stripe: &Stripe, rng: &mut Rng) {
     let mut work = |consumer| work(api, ledger, consumer, rng.fork());
     let (one, two, three) = (work(0), work(0), work(1));
+    let four = work_strictly(api, ledger, rng.fork());
     let reading = read(api, ledger, rng.fork());
     let owning = own(api, ledger, stripe, rng.fork());
-    tokio::join!(one, two, three, reading, owning);
+    tokio::join!(one, two, three, four, reading, owning);
 }
 
 /// A worker: takes messages, acks most, gives some back, forgets some, and keeps some for later.
@@ -26,7 +30,7 @@ async fn work(api: &Api, ledger: &Ledger, consumer: usize, mut rng: Rng) -> Opti
     loop {
         if rng.percent(10) {
             let kept = ledger.deliveries(consumer).take_kept();
-            settle(api, ledger, consumer, kept, true).await?;
+            settle(api, ledger, consumer, kept, Act::Ack).await?;
         }
         let batch = 1 + rng.below(6);
         let messages = next(api, ledger, consumer, batch, rng.below(40)).await?;
@@ -42,9 +46,59 @@ async fn work(api: &Api, ledger: &Ledger, consumer: usize, mut rng: Rng) -> Opti
         }
         // What a crash leaves open between two calls is taken up again after it.
         ledger.deliveries(consumer).keep(keep);
-        settle(api, ledger, consumer, ack, true).await?;
-        settle(api, ledger, consumer, nack, false).await?;
+        settle(api, ledger, consumer, ack, Act::Ack).await?;
+        settle(api, ledger, consumer, nack, Act::Nack(Duration::ZERO)).await?;
     }
+}
+
+/// The one worker of the consumer that gives up: it also rejects, needs longer, gives back for later,
+/// and starts the consumer anew.
+async fn work_strictly(api: &Api, ledger: &Ledger, mut rng: Rng) -> Option<()> {
+    loop {
+        if rng.percent(10) {
+            let kept = ledger.deliveries(STRICT).take_kept();
+            settle(api, ledger, STRICT, kept, Act::Ack).await?;
+        }
+        if rng.percent(8) {
+            restart(api, ledger, rng.percent(50)).await?;
+        }
+        let batch = 1 + rng.below(6);
+        let messages = next(api, ledger, STRICT, batch, rng.below(40)).await?;
+        let [mut ack, mut nack, mut reject, mut extend] = [(); 4].map(|()| Vec::new());
+        for token in messages {
+            match rng.below(100) {
+                0..45 => ack.push(token),
+                45..65 => nack.push(token),
+                65..75 => reject.push(token),
+                75..90 => extend.push(token),
+                // Forgotten: the window ends.
+                _ => {}
+            }
+        }
+        ledger.deliveries(STRICT).keep(extend.clone());
+        settle(api, ledger, STRICT, extend, Act::Extend).await?;
+        let delay = Act::Nack(Duration::from_millis(rng.below(400)));
+        settle(api, ledger, STRICT, nack, delay).await?;
+        settle(api, ledger, STRICT, reject, Act::Reject).await?;
+        settle(api, ledger, STRICT, ack, Act::Ack).await?;
+    }
+}
+
+/// Starts the consumer from the beginning: by another policy, or at once.
+async fn restart(api: &Api, ledger: &Ledger, by_policy: bool) -> Option<()> {
+    let from = json!({"from_time": ledger.settings().restarting()});
+    ledger.deliveries(STRICT).restarting();
+    let path = format!("/v1/http-consumers/{}", CONSUMERS[STRICT]);
+    let answer = match by_policy {
+        true => {
+            let patch = json!({ "deliver_policy": from });
+            api.call(Method::PATCH, &path, patch).await?
+        }
+        false => api.post(&format!("{path}/reset"), from).await?,
+    };
+    answer.expect(200);
+    ledger.deliveries(STRICT).restarted();
+    Some(())
 }
 
 /// Takes messages.
@@ -71,33 +125,54 @@ pub(super) async fn next(
     Some(tokens)
 }
 
-/// Acks, or gives back. What is not answered is tried again after the next start.
+/// Settles. What is not answered is acked after the next start.
 pub(super) async fn settle(
     api: &Api,
     ledger: &Ledger,
     consumer: usize,
     tokens: Vec<Token>,
-    is_ack: bool,
+    act: Act,
 ) -> Option<()> {
     if tokens.is_empty() {
         return Some(());
     }
     let texts: Vec<&String> = tokens.iter().map(|token| &token.text).collect();
-    let body = json!({"ack_tokens": texts});
-    let call = if is_ack { "ack" } else { "nack" };
+    let (call, body) = match act {
+        Act::Ack => ("ack", json!({"ack_tokens": texts})),
+        Act::Nack(delay) => {
+            let delay = u64::try_from(delay.as_millis()).unwrap();
+            ("nack", json!({"ack_tokens": texts, "delay_ms": delay}))
+        }
+        Act::Extend => ("extend", json!({"ack_tokens": texts})),
+        Act::Reject => {
+            let reject = texts.iter().map(|token| json!({ "token": token }));
+            ("settle", json!({"reject": reject.collect::<Vec<_>>()}))
+        }
+    };
     let path = format!("/v1/http-consumers/{}/{call}", CONSUMERS[consumer]);
-    let settlement = ledger.deliveries(consumer).settling(tokens.clone(), is_ack);
+    let settlement = ledger.deliveries(consumer).settling(tokens.clone(), act);
     let Some(answer) = api.post(&path, body).await else {
-        ledger.deliveries(consumer).keep(tokens);
+        if act != Act::Extend {
+            ledger.deliveries(consumer).keep(tokens);
+        }
         return None;
     };
-    answer.expect(204);
-    let count = |name| answer.header(name).unwrap().parse::<usize>().unwrap();
-    let (settled, stale) = (count("headrace-settled"), count("headrace-stale"));
+    let (settled, stale) = counts(&answer, act);
     assert_eq!(settled + stale, tokens.len());
     let mut deliveries = ledger.deliveries(consumer);
-    deliveries.settled(&settlement, is_ack, settled);
+    deliveries.settled(&settlement, settled);
     Some(())
+}
+
+fn counts(answer: &Answer, act: Act) -> (usize, usize) {
+    if act == Act::Reject {
+        let counts = answer.expect(200);
+        let count = |name: &str| counts[name].as_u64().unwrap() as usize;
+        return (count("settled"), count("stale"));
+    }
+    answer.expect(204);
+    let count = |name| answer.header(name).unwrap().parse::<usize>().unwrap();
+    (count("headrace-settled"), count("headrace-stale"))
 }
 
 /// A reader of the stream, from anywhere.

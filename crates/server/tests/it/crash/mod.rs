@@ -33,6 +33,8 @@ const LIVES: u64 = 4;
 const CRASHES: usize = 52;
 /// The ack window of the consumers: longer than a restart takes, so that deliveries outlive crashes.
 const ACK_WAIT: Duration = Duration::from_millis(1_500);
+/// Deliveries of a version to the consumer that gives up.
+const MAX_DELIVER: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_that_was_answered_is_lost_in_hundreds_of_crashes() {

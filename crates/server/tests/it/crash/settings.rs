@@ -21,6 +21,8 @@ pub(super) struct Settings {
     /// Backfills that were seen before and after a restart, incomplete.
     resumed: usize,
     drawn: u64,
+    /// How often a consumer was to be started anew.
+    restarts: u64,
 }
 
 impl Settings {
@@ -34,7 +36,20 @@ impl Settings {
             backfills: BTreeMap::new(),
             resumed: 0,
             drawn: 0,
+            restarts: 0,
         }
+    }
+
+    /// A consumer is about to be started anew: from a time that is before everything, and another
+    /// one each time.
+    pub(super) fn restarting(&mut self) -> String {
+        self.restarts += 1;
+        format!("1970-01-01T00:00:00.{:06}Z", self.restarts)
+    }
+
+    /// How often a consumer was to be started anew.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts
     }
 
     /// A consumer is about to be made: its slug, never used before.
