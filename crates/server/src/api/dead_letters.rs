@@ -59,7 +59,7 @@ async fn list_dead_letters(
     Ok(json_bytes(write(&consumer, &found)))
 }
 
-/// Reads the `next_cursor` that [`write`] wrote.
+/// Reads the `next_cursor` that [`write()`] wrote.
 pub(super) fn read_cursor(cursor: Option<&str>) -> Result<Option<RecordId>, ApiError> {
     cursor
         .map(|cursor| RecordId::parse(cursor).ok_or_else(no_cursor))
