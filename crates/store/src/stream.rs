@@ -22,7 +22,8 @@ pub struct Batch {
     pub cursors: Vec<CursorWrite>,
 }
 
-/// A cursor of one collection of the batch's sync. The body is the caller's; an empty one removes it.
+/// A cursor of one collection of the batch's sync. The body is the caller's. An empty one removes it;
+/// and everything beneath it, where the name ends with a slash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CursorWrite {
     /// The collection, or another name the caller keeps a cursor under.

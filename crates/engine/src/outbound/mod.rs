@@ -30,7 +30,6 @@ use provider_clock::ProviderClock;
 
 pub use account::{Account, AccountError, MASK, default_limit, open_secrets, seal_secrets};
 pub use error::CallError;
-pub(crate) use provider_clock::MAX_AHEAD;
 pub(crate) use send::LONGEST_PAUSE;
 
 /// The outbound HTTP client. One for the whole program.

@@ -17,10 +17,9 @@ use headrace_model::Timestamp;
 /// Bounds older than twice this are forgotten: two clocks drift apart, some by seconds a day.
 const KEPT: Duration = Duration::from_secs(300);
 const RESOLUTION: Duration = Duration::from_secs(1);
-/// A date that is further ahead of what is known is believed when a second answer says so too.
-pub(crate) const MAX_AHEAD: Duration = Duration::from_secs(3_600);
-/// Two dates agree on the provider's clock when they are no further apart.
-const AGREE: Duration = Duration::from_secs(120);
+/// A date that is further ahead of what is known is believed when a second answer says so too: within
+/// this, for the header has whole seconds and answers take their time.
+const AGREE: Duration = Duration::from_secs(5);
 
 /// How far a provider's clock is ahead of ours, at least.
 #[derive(Debug, Default)]
@@ -40,8 +39,8 @@ struct Bound {
 }
 
 impl ProviderClock {
-    /// Learns from an answer, unless it alone is dated far ahead of what is known of the provider's
-    /// clock, or else of this machine's (`local`): that is a slip, and would pass for the future.
+    /// Learns from an answer, unless it alone is dated ahead of what is known of the provider's clock,
+    /// or else of this machine's (`local`): that is a slip, and would pass for the future.
     pub(super) fn hear(
         &mut self,
         date: Timestamp,
@@ -51,10 +50,10 @@ impl ProviderClock {
     ) {
         let known = self.at(received).unwrap_or(local);
         let ahead = date.as_micros().saturating_sub(received.as_micros());
-        if date.since(known) > MAX_AHEAD {
+        if date.since(known) > AGREE {
             let agree = |earlier: &i64| u128::from(earlier.abs_diff(ahead)) <= AGREE.as_micros();
             if !self.unbelieved.replace(ahead).as_ref().is_some_and(agree) {
-                tracing::debug!(%date, "a provider's answer is dated far ahead: not believed yet");
+                tracing::debug!(%date, "a provider's answer is dated ahead: not believed yet");
                 return;
             }
         }
@@ -127,8 +126,15 @@ mod tests {
                 .at(us(3_000))
                 .is_some_and(|at| local.since(at).is_zero())
         );
-        clock.hear(second(9_000_000), us(4_000), us(5_000), local);
-        assert!(clock.at(us(5_000)).unwrap() <= right + RESOLUTION);
+        for ahead in [50 * 60, 90 * 86_400] {
+            let slip = right + Duration::from_secs(ahead);
+            clock.hear(slip, us(4_000), us(5_000), local);
+            clock.hear(right, us(6_000), us(7_000), local);
+            assert!(
+                clock.at(us(7_000)).unwrap() <= right + RESOLUTION,
+                "{ahead}"
+            );
+        }
     }
 
     #[test]

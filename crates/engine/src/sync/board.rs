@@ -54,10 +54,10 @@ pub(super) struct Trouble {
 }
 
 impl Live {
-    /// Whether the reading under way looks for what was deleted while changes were lost.
-    pub(super) fn ends_its_gap(&self) -> bool {
+    /// Whether everything is being read.
+    pub(super) fn reads_everything(&self) -> bool {
         let run = self.state.run.as_ref();
-        run.is_some_and(|run| run.aim.is_complete() && run.sweep.is_some())
+        run.is_some_and(|run| run.aim.is_complete())
     }
 }
 

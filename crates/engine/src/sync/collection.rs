@@ -39,10 +39,12 @@ pub(super) struct Reconciler {
     pub(super) feed: Option<mpsc::Sender<FeedRequest>>,
     pub(super) pace: Pace,
     pub(super) check_now: bool,
-    /// Whether the feed had noted its position for the collection when the sync was started.
+    /// Whether the feed has noted its position for the collection.
     pub(super) has_position: bool,
-    /// Whether it is known to have one by now.
-    pub(super) is_covered: bool,
+    /// Whether what was read without a position is to be read again, or there was nothing.
+    pub(super) is_renewed: bool,
+    /// Whether reading what is wanted failed: the other readings go first.
+    pub(super) put_off: bool,
 }
 
 impl Reconciler {
@@ -105,16 +107,18 @@ impl Reconciler {
     /// Does what is due. Answers how long nothing will be, if nothing comes up.
     async fn step(&mut self) -> Result<Duration, Failure> {
         self.cover().await?;
-        self.admit().await?;
-        if !self.state.wanted.is_empty() {
+        let has_time = !self.put_off || self.state.run.is_none();
+        if has_time && !self.state.wanted.is_empty() {
+            self.put_off = true;
             self.read_wanted().await?;
+            self.put_off = false;
             return Ok(Duration::ZERO);
         }
         if self.state.run.is_none()
             && let Some(aim) = self.due()
         {
-            let run = Some(self.watched.begin(aim).await?);
-            self.save(|state| state.run = run).await?;
+            let run = self.watched.begin(aim).await?;
+            self.begin(run, |_| ()).await?;
         }
         let Some(run) = &self.state.run else {
             return Ok(self.until_due());
@@ -189,34 +193,23 @@ impl Reconciler {
     /// Has the feed note its position before anything is read, so that no change falls between. What
     /// was read before there was a position is to be read again, which is stored first.
     async fn cover(&mut self) -> Result<(), Failure> {
-        let Some(feed) = self.feed.clone().filter(|_| !self.is_covered) else {
+        let Some(feed) = self.feed.clone().filter(|_| !self.has_position) else {
             return Ok(());
         };
         let has_read = self.state.run.is_some() || self.state.first_completed_at.is_some();
-        if has_read && !self.has_position {
+        if has_read && !self.is_renewed {
             let run = self.run_anew(Aim::All).await?;
-            self.save(|state| state.run = Some(run)).await?;
+            self.begin(run, |_| ()).await?;
         }
+        // Nothing is read before it has one: there is no need to begin anew again.
+        self.is_renewed = true;
         let (reply, covered) = oneshot::channel();
         let collection = self.watched.id.to_string();
         let request = FeedRequest::Cover { collection, reply };
         feed.send(request).await.map_err(|_| Failure::Stopped)?;
         covered.await.map_err(|_| Failure::Stopped)??;
-        self.is_covered = true;
+        self.has_position = true;
         Ok(())
-    }
-
-    /// Remembers that less is admitted than was read: what was dropped since has to be read should it
-    /// be admitted again.
-    async fn admit(&mut self) -> Result<(), Failure> {
-        let admitted = narrower(
-            self.watched.context.sync.max_age_days,
-            self.state.max_age_days,
-        );
-        if self.state.first_completed_at.is_none() || admitted == self.state.max_age_days {
-            return Ok(());
-        }
-        self.save(|state| state.max_age_days = admitted).await
     }
 
     async fn read_wanted(&mut self) -> Result<(), Failure> {
@@ -237,16 +230,10 @@ impl Reconciler {
         match ask {
             Ask::Check => self.check_now = true,
             Ask::Gap(gap, reply) => {
-                let mut run = self.run_anew(Aim::Gap).await?;
-                let replaced = self.state.run.as_ref().and_then(|run| run.sweep);
-                if let (Some(sweep), Some(replaced)) = (&mut run.sweep, replaced) {
-                    // What somebody said of deletes holds for these.
-                    sweep.confirmed |= replaced.confirmed;
-                }
-                self.save(|state| {
+                let run = self.run_anew(Aim::Gap).await?;
+                self.begin(run, |state| {
                     let from = state.gap.map_or(gap.from, |known| known.from.min(gap.from));
                     state.gap = Some(Gap { from, to: gap.to });
-                    state.run = Some(run);
                 })
                 .await?;
                 // Nobody may wait for it any more.
@@ -268,13 +255,17 @@ impl Reconciler {
 
     async fn reread(&mut self, reread: Reread) -> Result<(), Failure> {
         match reread {
-            Reread::UpstreamIds(ids) => self.save(|state| state.wanted.extend(ids)).await,
+            Reread::UpstreamIds(ids) => {
+                let board = &self.watched.context.board;
+                board.set(&self.watched.id, |live| live.refused.clear());
+                self.save(|state| state.wanted.extend(ids)).await
+            }
             Reread::All { confirm_deletes } => {
                 let mut run = self.run_anew(Aim::All).await?;
                 if let Some(sweep) = &mut run.sweep {
-                    sweep.confirmed = confirm_deletes;
+                    sweep.confirmed |= confirm_deletes;
                 }
-                self.save(|state| state.run = Some(run)).await
+                self.begin(run, |_| ()).await
             }
             Reread::Since(from) if self.state.run.is_some() => {
                 self.save(|state| state.queued = Some(earliest(state.queued.take(), from)))
@@ -282,9 +273,26 @@ impl Reconciler {
             }
             Reread::Since(from) => {
                 let run = self.watched.begin(Aim::Since(from)).await?;
-                self.save(|state| state.run = Some(run)).await
+                self.begin(run, |_| ()).await
             }
         }
+    }
+
+    /// Stores a reading that begins, in the place of any other.
+    async fn begin(
+        &mut self,
+        run: Run,
+        change: impl FnOnce(&mut CollectionState),
+    ) -> Result<(), Failure> {
+        let mut state = self.state.clone();
+        change(&mut state);
+        state.run = Some(run);
+        let mut cursors = vec![self.watched.document(&state)?];
+        cursors.extend(self.watched.forgotten_notes());
+        self.watched.store(Vec::new(), cursors).await?;
+        self.state = state;
+        self.watched.publish(&self.state);
+        Ok(())
     }
 
     /// A reading of everything from the beginning. While nothing was ever read to the end, it is
@@ -292,7 +300,13 @@ impl Reconciler {
     async fn run_anew(&self, aim: Aim) -> Result<Run, Failure> {
         let is_first = self.state.first_completed_at.is_none();
         let aim = if is_first { Aim::Initial } else { aim };
-        self.watched.begin(aim).await
+        let mut run = self.watched.begin(aim).await?;
+        let replaced = self.state.run.as_ref().and_then(|run| run.sweep);
+        if let (Some(sweep), Some(replaced)) = (&mut run.sweep, replaced) {
+            // What somebody said of deletes holds for this one too.
+            sweep.confirmed = replaced.confirmed;
+        }
+        Ok(run)
     }
 
     async fn save(&mut self, change: impl FnOnce(&mut CollectionState)) -> Result<(), Failure> {

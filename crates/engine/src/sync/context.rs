@@ -15,7 +15,7 @@ use super::board::Board;
 use super::credential::InUse;
 use super::failure::Failure;
 use super::supervisor::Parts;
-use crate::outbound::{Account, Call, MAX_AHEAD, Response};
+use crate::outbound::{Account, Call, Response};
 
 /// A record whose parts change while they are read is begun anew so many times.
 const READS: usize = 4;
@@ -49,12 +49,6 @@ impl Context {
     /// The provider's clock, at the earliest.
     pub(super) fn provider_now(&self) -> Timestamp {
         self.parts.outbound.provider_now(&self.account)
-    }
-
-    /// A time on the provider's clock that a position may be moved to. A position too early costs
-    /// events looked at twice; one in the far future would pass over all that happens until then.
-    pub(super) fn credible(&self, position: Timestamp) -> Timestamp {
-        position.min(self.now() + MAX_AHEAD)
     }
 
     /// The earliest creation time that the sync admits.

@@ -172,8 +172,8 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
             "Changes of {id} between {} and {} could not be followed: that is longer ago than the provider tells. {}",
             gap.from,
             gap.to,
-            if live.ends_its_gap() {
-                "Everything is read again, and what was deleted is looked for; this warning ends with it."
+            if live.reads_everything() {
+                "Everything is read again, and what was deleted is looked for where the provider can be asked for it."
             } else {
                 "Everything was read again; what the provider shows no more cannot be had. Start a backfill of the collection to end this warning."
             }

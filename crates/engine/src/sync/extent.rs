@@ -10,7 +10,7 @@ use headrace_model::quota::Priority;
 
 use super::context::Watched;
 use super::failure::{Failure, Next};
-use super::state::{Extent, Run};
+use super::state::{Aim, Extent, Run};
 
 /// Shorter readings are over before an estimate helps anybody.
 const WORTH_PROBING: u64 = 300;
@@ -26,7 +26,9 @@ impl Watched {
             return Ok(());
         };
         let extent = &mut run.extent;
-        let is_known = extent.probed || extent.held.is_some();
+        // A listing again is not shown as a backfill.
+        let is_known = extent.probed || held(extent, &run.aim).is_some();
+        let is_known = is_known || matches!(run.aim, Aim::Relist(_));
         if is_known || run.records < WORTH_PROBING {
             return Ok(());
         }
@@ -74,18 +76,21 @@ impl Watched {
     }
 }
 
+/// What the stream held, where that tells how much there is to read.
+fn held(extent: &Extent, aim: &Aim) -> Option<u64> {
+    extent
+        .held
+        .filter(|_| matches!(aim, Aim::All | Aim::Gap | Aim::Version))
+}
+
 /// About how many records a reading will have read in the end.
 pub(super) fn total(run: &Run) -> Option<u64> {
-    let Extent {
-        held,
-        newest,
-        oldest,
-        probed: _,
-    } = run.extent;
+    let Extent { newest, oldest, .. } = run.extent;
     if run.is_listed() {
-        return Some(run.records);
+        // What is left is to look for what was deleted: nobody knows how long that takes.
+        return None;
     }
-    if let Some(held) = held {
+    if let Some(held) = held(&run.extent, &run.aim) {
         return Some(held.max(run.records));
     }
     let at = run.at.as_ref()?;
@@ -107,7 +112,6 @@ pub(super) fn total(run: &Run) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::state::Aim;
 
     fn run(records: u64, reached: i64, extent: Extent) -> Run {
         Run {
@@ -147,7 +151,13 @@ mod tests {
             held: Some(900),
             ..between(2_000, 1_000)
         };
-        assert_eq!(total(&run(500, 1_750, held)), Some(900));
-        assert_eq!(total(&run(950, 1_750, held)), Some(950));
+        let again = |records| Run {
+            aim: Aim::All,
+            ..run(records, 1_750, held)
+        };
+        assert_eq!(total(&again(500)), Some(900));
+        assert_eq!(total(&again(950)), Some(950));
+        // What a first reading finds there was kept from before, and may be a part of it.
+        assert_eq!(total(&run(500, 1_750, held)), Some(2_000));
     }
 }

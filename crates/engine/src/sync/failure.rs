@@ -26,6 +26,12 @@ pub(super) enum Failure {
     /// A part of a record, or what it was to be read after, is gone: the record has changed.
     #[error("a part of it has changed: {0}")]
     Part(#[source] CallError),
+    /// What a reading noted is not there.
+    #[error("the note {name} is missing: start a backfill of the collection")]
+    NoNote {
+        /// Its name.
+        name: String,
+    },
     /// Records change faster than they can be read again.
     #[error("{count} records kept changing while they were read")]
     Unsettled {
@@ -60,7 +66,7 @@ impl Failure {
                 Class::Retry { after } => Next::Retry(after),
                 Class::Reauthorize | Class::Rejected | Class::Bug => Next::StandStill,
             },
-            Self::Request(_) => Next::StandStill,
+            Self::Request(_) | Self::NoNote { .. } => Next::StandStill,
             Self::Store(StoreError::Fenced) => Next::Yield,
             Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
             Self::Part(_)
@@ -111,7 +117,8 @@ impl Failure {
                 "A page of {what} cannot be understood: {error}. Nothing of it was used; it is asked for again."
             ),
             Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
-            Self::Part(_)
+            Self::NoNote { .. }
+            | Self::Part(_)
             | Self::Request(_)
             | Self::Unsettled { .. }
             | Self::State(_)

@@ -110,9 +110,11 @@ impl Follower {
                     Some(FeedRequest::Check) => {}
                     Some(FeedRequest::Cover { collection, reply }) => {
                         let covered = self.cover(collection).await;
+                        if covered.is_ok() {
+                            pause = Duration::ZERO;
+                        }
                         // Nobody may wait for it any more.
                         drop(reply.send(covered));
-                        pause = Duration::ZERO;
                         continue;
                     }
                 },
@@ -151,7 +153,6 @@ impl Follower {
             Err(Failure::Call(error)) if is_refused(error.failure()) => self.context.provider_now(),
             Err(failure) => return Err(failure),
         };
-        let position = self.context.credible(position);
         self.state.positions.insert(collection, position);
         self.write_if(|_, _| true).await
     }

@@ -33,8 +33,9 @@ impl Seen {
         }
     }
 
-    pub(super) fn forget_before(&mut self, time: Timestamp) {
-        self.0.retain(|_, at| *at >= time);
+    /// Keeps those of which this holds, by collection and time.
+    pub(super) fn retain(&mut self, keeps: impl Fn(&str, Timestamp) -> bool) {
+        self.0.retain(|(collection, _), at| keeps(collection, *at));
     }
 }
 
@@ -179,7 +180,7 @@ mod tests {
         let mut seen = Seen::default();
         seen.add("c".to_owned(), "evt_1".to_owned(), second(10));
         seen.add("c".to_owned(), "evt_2".to_owned(), second(20));
-        seen.forget_before(second(15));
+        seen.retain(|_, at| at >= second(15));
         assert!(!seen.has("c", "evt_1") && seen.has("c", "evt_2") && !seen.has("d", "evt_2"));
     }
 

@@ -71,26 +71,15 @@ impl Watched {
         let name = format!("{}{number}", Note::Gone.beneath(&self.id));
         let found = self.notes(&name).await?;
         let body = found.into_iter().find(|(found, _)| *found == name);
-        let gone: Vec<(String, Timestamp)> = match body {
-            Some((_, body)) => serde_json::from_slice(&body)?,
-            None => Vec::new(),
-        };
+        let (_, body) = body.ok_or(Failure::NoNote { name })?;
+        let gone: Vec<(String, Timestamp)> = serde_json::from_slice(&body)?;
         let gone = gone.into_iter();
         Ok(gone.map(|(id, at)| settle::gone_read(id, at)).collect())
     }
 
     /// The writes that remove all notes of the collection.
-    pub(super) async fn forgotten_notes(&self) -> Result<Vec<CursorWrite>, Failure> {
-        let mut writes = Vec::new();
-        for kind in ALL {
-            for (name, _) in self.notes(&kind.beneath(&self.id)).await? {
-                writes.push(CursorWrite {
-                    collection: name.into(),
-                    body: Vec::new(),
-                });
-            }
-        }
-        Ok(writes)
+    pub(super) fn forgotten_notes(&self) -> impl Iterator<Item = CursorWrite> {
+        forgotten(&self.id)
     }
 
     async fn notes(&self, beneath: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
@@ -99,10 +88,13 @@ impl Watched {
     }
 }
 
-/// The collection that a note is of.
-pub(super) fn collection_of(note: &str) -> Option<&str> {
-    let (of, _) = note.strip_prefix('/')?.rsplit_once('/')?;
-    Some(of.split_once('/')?.1)
+/// The writes that remove all notes of a collection.
+pub(super) fn forgotten(collection: &str) -> impl Iterator<Item = CursorWrite> {
+    ALL.map(|kind| CursorWrite {
+        collection: kind.beneath(collection).into(),
+        body: Vec::new(),
+    })
+    .into_iter()
 }
 
 pub(super) fn kept(record: RecordId) -> [u8; KEPT] {
@@ -124,18 +116,4 @@ pub(super) fn of_gone(gone: &[Observation]) -> Result<Option<Vec<u8>>, Failure> 
         .map(|seen| (seen.upstream_id.as_str(), at(seen)))
         .collect();
     Ok(Some(serde_json::to_vec(&told)?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_tells_its_collection() {
-        for kind in ALL {
-            let name = format!("{}17", kind.beneath("stripe:customer"));
-            assert_eq!(collection_of(&name), Some("stripe:customer"));
-        }
-        assert_eq!(collection_of("stripe:customer"), None);
-    }
 }

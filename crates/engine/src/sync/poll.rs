@@ -30,6 +30,8 @@ pub(super) struct Looked {
 /// A slice with fewer pages is followed by a longer one, one with more by a shorter one.
 const PAGES_OF_A_SLICE: std::ops::RangeInclusive<usize> = 3..=20;
 const LONGEST_SLICE: Duration = Duration::from_secs(86_400);
+/// No position is that far ahead of the provider's clock by an honest mistake.
+const FUTURE: Duration = Duration::from_secs(60);
 
 impl Follower {
     pub(super) async fn poll(&mut self) -> Result<Looked, Failure> {
@@ -42,13 +44,29 @@ impl Follower {
             self.slice = SLICE;
         }
         let mut looked = self.look_over(current, None).await?;
-        if let Some(since) = behind.values().min() {
-            // Those that are up to date do not wait for those that are not.
-            let until = *since + self.slice;
-            looked.events += self.look_over(behind, Some(until)).await?.events;
-            looked.is_behind = true;
+        let before: u128 = self.behind_by(&behind);
+        for wanted in together(behind.clone(), self.slice) {
+            // Those that are up to date do not wait for those that are not, nor these for each other.
+            let since = wanted.values().min().copied();
+            let until = since.map(|since| since + self.slice);
+            match self.look_over(wanted, until).await {
+                Ok(found) => looked.events += found.events,
+                Err(failure) => {
+                    // A slice that is too much for the provider is tried in smaller ones.
+                    self.slice = (self.slice / 2).max(self.shortest_slice());
+                    return Err(failure);
+                }
+            }
         }
+        looked.is_behind = self.behind_by(&behind) < before;
         Ok(looked)
+    }
+
+    /// How far all of these are behind, in all, as a number that only gets less.
+    fn behind_by(&self, these: &BTreeMap<String, Timestamp>) -> u128 {
+        let position = |id: &String| self.state.positions.get(id).copied();
+        let left = |at: Timestamp| Timestamp::MAX.since(at).as_micros();
+        these.keys().filter_map(position).map(left).sum()
     }
 
     /// One look for these collections, until a time if one is given.
@@ -85,12 +103,15 @@ impl Follower {
     }
 
     fn fit_slice(&mut self, pages: usize) {
-        let shortest = self.feed().map_or(SLICE, |feed| feed.overlap).min(SLICE);
         if pages < *PAGES_OF_A_SLICE.start() {
             self.slice = (self.slice * 2).min(LONGEST_SLICE);
         } else if pages > *PAGES_OF_A_SLICE.end() {
-            self.slice = (self.slice / 2).max(shortest);
+            self.slice = (self.slice / 2).max(self.shortest_slice());
         }
+    }
+
+    fn shortest_slice(&self) -> Duration {
+        self.feed().map_or(SLICE, |feed| feed.overlap).min(SLICE)
     }
 
     /// The collections to look for: those that are covered and not held back.
@@ -140,7 +161,9 @@ impl Follower {
         let Some(feed) = self.feed() else {
             return;
         };
-        let lost = |position: Timestamp| feed.has_gap(position, now);
+        // A position in the future is of a clock that was wrong: what was passed over nobody knows.
+        let lost =
+            |position: Timestamp| feed.has_gap(position, now) || position.since(now) > FUTURE;
         let gaps: Vec<(String, Gap)> = wanted
             .iter()
             .filter(|(_, position)| lost(**position))
@@ -148,7 +171,7 @@ impl Follower {
                 (
                     id.clone(),
                     Gap {
-                        from: *position,
+                        from: (*position).min(now),
                         to: now,
                     },
                 )
@@ -217,7 +240,6 @@ impl Follower {
         }
         // Never beyond what was there to be seen, whatever the clocks say.
         let reached = began_at.map(|began_at| until.map_or(began_at, |until| until.min(began_at)));
-        let reached = reached.map(|reached| self.context.credible(reached));
         if let (Some(reached), Some(feed)) = (reached, self.context.definition().feed(&self.name)) {
             for (id, position) in poll.wanted {
                 let position = position.max(reached);
@@ -231,10 +253,11 @@ impl Follower {
                 }
                 self.state.positions.insert(id, position);
             }
-            if let Some(earliest) = self.state.positions.values().min() {
-                self.seen
-                    .forget_before(*earliest - feed.overlap - feed.overlap);
-            }
+            let positions = &self.state.positions;
+            self.seen.retain(|collection, at| {
+                let position = positions.get(collection);
+                position.is_some_and(|position| at + feed.overlap + feed.overlap >= *position)
+            });
         }
         for (id, failure) in poll.failed {
             self.block(&id, &failure);
@@ -263,6 +286,22 @@ impl Follower {
     }
 }
 
+/// Those that can be looked for together, because their positions are within one slice.
+fn together(
+    mut behind: BTreeMap<String, Timestamp>,
+    slice: Duration,
+) -> Vec<BTreeMap<String, Timestamp>> {
+    let mut groups = Vec::new();
+    while let Some(first) = behind.values().min().copied() {
+        let (group, rest) = behind
+            .into_iter()
+            .partition(|(_, position)| *position < first + slice);
+        groups.push(group);
+        behind = rest;
+    }
+    groups
+}
+
 /// The collections that are followed up to this time but for a slice, and those that are not.
 fn split(
     wanted: BTreeMap<String, Timestamp>,
@@ -286,6 +325,13 @@ mod tests {
             .into();
         let (current, behind) = split(wanted, at(10));
         assert_eq!(current.into_keys().collect::<String>(), "ab");
-        assert_eq!(behind.into_keys().collect::<String>(), "cd");
+        let groups = together(behind.clone(), SLICE * 2);
+        let names = |group: BTreeMap<String, Timestamp>| group.into_keys().collect::<String>();
+        assert_eq!(
+            groups.into_iter().map(names).collect::<Vec<_>>(),
+            ["d", "c"]
+        );
+        assert_eq!(together(behind.clone(), SLICE * 8).len(), 1);
+        assert_eq!(names(behind), "cd");
     }
 }

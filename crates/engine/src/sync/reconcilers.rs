@@ -12,11 +12,13 @@ use super::SyncError;
 use super::ageing;
 use super::collection::Reconciler;
 use super::context::{Context, Watched};
+use super::failure::Failure;
 use super::feed::{FeedRequest, Follower, Member};
 use super::notes;
 use super::pace::Pace;
+use super::run::narrower;
 use super::runner::{self, Desk};
-use super::state::{FeedState, Stored, feed_document};
+use super::state::{CollectionState, Stored, feed_document};
 
 /// Requests that may wait for a reconciler.
 const WAITING: usize = 16;
@@ -33,7 +35,7 @@ impl Reconcilers {
     /// read from the beginning.
     pub(super) async fn start(context: &Arc<Context>) -> Result<Self, SyncError> {
         let mut stored = runner::stored(&*context.parts.store, context.id).await?;
-        prune(context, &mut stored).await?;
+        tidy(context, &mut stored).await?;
         let mut reconcilers = Self {
             desk: Desk::default(),
             tasks: TaskTracker::new(),
@@ -55,10 +57,11 @@ impl Reconcilers {
             }
             let (sender, asks) = mpsc::channel(WAITING);
             let feed = watched.feed().map(str::to_owned);
-            let has_position = feed
-                .as_ref()
-                .and_then(|feed| stored.feeds.get(feed))
-                .is_some_and(|feed| feed.positions.contains_key(id));
+            let feed_state = feed.as_ref().and_then(|feed| stored.feeds.get(feed));
+            let position = feed_state.and_then(|feed| feed.positions.get(id)).copied();
+            // Until the first look tells otherwise.
+            let behind = position.filter(|at| context.now().since(*at) > super::feed::SLICE);
+            context.board.set(id, |live| live.followed_to = behind);
             if let Some(feed) = &feed {
                 if !feeds.contains_key(feed) {
                     let (requests, receiver) = mpsc::channel(WAITING);
@@ -82,8 +85,9 @@ impl Reconcilers {
                 feed: feed.and_then(|feed| reconcilers.desk.feeds.get(&feed).cloned()),
                 pace: pace(context),
                 check_now: false,
-                is_covered: false,
-                has_position,
+                has_position: position.is_some(),
+                is_renewed: false,
+                put_off: false,
                 watched,
                 state,
                 asks,
@@ -130,61 +134,53 @@ fn pace(context: &Context) -> Pace {
     Pace::new(context.parts.settings, context.sync.sync_frequency)
 }
 
-async fn prune(context: &Context, stored: &mut Stored) -> Result<(), SyncError> {
+/// Removes what is stored of collections that the sync no longer reads, and remembers that less is
+/// admitted than was read: what ageing is about to drop has to be read should it be admitted again.
+/// All in one write.
+async fn tidy(context: &Context, stored: &mut Stored) -> Result<(), SyncError> {
     let wanted = |id: &String| context.sync.collection_ids.contains(id);
-    // The positions first: a collection without one is covered anew before it is read.
+    let damaged = |what| move |source| SyncError::Damaged { what, source };
+    let mut cursors = Vec::new();
     for (feed, state) in &mut stored.feeds {
         let before = state.positions.len();
         state.positions.retain(|id, _| wanted(id));
         if state.positions.len() < before {
-            write_feed(context, feed, state).await?;
-        }
-    }
-    let dropped: Vec<String> = stored
-        .collections
-        .keys()
-        .filter(|id| !wanted(id))
-        .cloned()
-        .collect();
-    for id in dropped {
-        context
-            .parts
-            .store
-            .drop_cursors(context.id, Some(&id))
-            .await?;
-        stored.collections.remove(&id);
-    }
-    let store = &context.parts.store;
-    let mut abandoned = Vec::new();
-    for (name, _) in store.notes(context.id, "/").await? {
-        if notes::collection_of(&name).is_none_or(|id| !wanted(&id.to_owned())) {
-            abandoned.push(CursorWrite {
-                collection: name.into(),
-                body: Vec::new(),
+            cursors.push(CursorWrite {
+                collection: feed_document(feed).into(),
+                body: serde_json::to_vec(state).map_err(damaged("feed position"))?,
             });
         }
     }
-    write(context, abandoned).await?;
-    Ok(())
-}
-
-async fn write_feed(context: &Context, feed: &str, state: &FeedState) -> Result<(), SyncError> {
-    let body = serde_json::to_vec(state).map_err(|source| SyncError::Damaged {
-        what: "feed position",
-        source,
-    })?;
-    let collection = feed_document(feed).into();
-    write(context, vec![CursorWrite { collection, body }]).await
-}
-
-async fn write(context: &Context, cursors: Vec<CursorWrite>) -> Result<(), SyncError> {
+    for (id, state) in &mut stored.collections {
+        let collection: Arc<str> = id.as_str().into();
+        if !wanted(id) {
+            cursors.extend(notes::forgotten(id));
+            let body = Vec::new();
+            cursors.push(CursorWrite { collection, body });
+        } else if admits_less(context.sync.max_age_days, state) {
+            let body = serde_json::to_vec(state).map_err(damaged("cursor"))?;
+            cursors.push(CursorWrite { collection, body });
+        }
+    }
+    stored.collections.retain(|id, _| wanted(id));
+    if cursors.is_empty() {
+        return Ok(());
+    }
     let nothing = Arc::from("");
-    let written = context
-        .append(&nothing, Vec::new(), Vec::new(), cursors)
-        .await;
-    match written {
+    let written = context.append(&nothing, Vec::new(), Vec::new(), cursors);
+    match written.await {
         Ok(_) => Ok(()),
-        Err(super::failure::Failure::Store(error)) => Err(SyncError::Store(error)),
+        Err(Failure::Store(error)) => Err(SyncError::Store(error)),
         Err(_) => Err(SyncError::Stopped),
     }
+}
+
+/// Narrows the ages that a collection is said to have been read in. Answers whether that changed them.
+fn admits_less(max_age_days: Option<u32>, state: &mut CollectionState) -> bool {
+    let before = state.clone();
+    state.max_age_days = narrower(max_age_days, state.max_age_days);
+    if let Some(run) = &mut state.run {
+        run.max_age_days = narrower(max_age_days, run.max_age_days);
+    }
+    *state != before
 }

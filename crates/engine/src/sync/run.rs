@@ -53,16 +53,13 @@ impl Run {
 }
 
 impl Watched {
-    /// A reading that begins now.
+    /// A reading that begins now. It is to be stored together with [`Watched::forgotten_notes`].
     pub(super) async fn begin(&self, aim: Aim) -> Result<Run, Failure> {
         let mut run = Run::new(self, aim);
         if run.aim.is_complete() {
             let held = self.held().await?;
             run.extent.held = Some(held.live).filter(|live| *live > 0);
             run.sweep = self.sweeps().then(|| held.sweep()).flatten();
-            // Those of a reading that this one replaces.
-            let forgotten = self.forgotten_notes().await?;
-            self.store(Vec::new(), forgotten).await?;
         }
         Ok(run)
     }

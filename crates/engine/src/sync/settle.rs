@@ -124,13 +124,17 @@ impl Watched {
         Err(Failure::Unsettled { count: seen.len() })
     }
 
-    /// Reads records by id, a few at once, and stores them. Answers how many records changed.
+    /// Reads records by id, a few at once, and stores them. Answers how many records changed. One that
+    /// the provider refuses to read is told, and holds nothing up.
     pub(super) async fn refetch(
         &self,
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
-        let seen = self.look(ids, priority).await?;
+        let (seen, refused) = self.look_each(ids, priority).await?;
+        self.context
+            .board
+            .set(&self.id, |live| live.refused.extend(refused));
         self.store(seen, Vec::new()).await
     }
 
@@ -151,7 +155,7 @@ impl Watched {
         let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
         self.context
             .board
-            .set(&self.id, |live| live.refused = refused);
+            .set(&self.id, |live| live.refused.extend(refused));
         for seen in seen {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
@@ -173,23 +177,10 @@ impl Watched {
         Ok(read.map(|read| found(id, read, Origin::Read)))
     }
 
-    async fn look(
-        &self,
-        ids: impl IntoIterator<Item = String>,
-        priority: Priority,
-    ) -> Result<Vec<Observation>, Failure> {
-        let reads = ids
-            .into_iter()
-            .map(|id| async move { self.look_at(&id, priority).await });
-        let seen: Vec<Option<Observation>> =
-            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        Ok(seen.into_iter().flatten().collect())
-    }
-
     /// What was found, and the ids that the provider refuses to read.
     pub(super) async fn look_each(
         &self,
-        ids: Vec<String>,
+        ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
         let reads = ids.into_iter().map(|id| async move {

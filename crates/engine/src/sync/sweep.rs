@@ -157,8 +157,8 @@ impl Watched {
             after.gap = state.gap;
         }
         after.doubtful = doubtful;
-        let mut cursors = self.forgotten_notes().await?;
-        cursors.push(self.document(&after)?);
+        let mut cursors = vec![self.document(&after)?];
+        cursors.extend(self.forgotten_notes());
         self.store(Vec::new(), cursors).await?;
         *state = after;
         self.publish(state);

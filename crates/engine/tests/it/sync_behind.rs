@@ -63,8 +63,9 @@ async fn a_machine_whose_clock_is_ahead_passes_nothing_over() {
 }
 
 #[tokio::test]
-async fn a_machine_whose_clock_is_behind_loses_no_update() {
-    let mut rig = Rig::with_provider_behind(StripeOptions::default(), &["customer"], -7_200).await;
+async fn a_machine_whose_clock_is_behind_loses_no_update_and_asks_no_more_often() {
+    let mut rig =
+        Rig::with_provider_behind(StripeOptions::default(), &["customer"], -3 * DAY).await;
     let made = rig.stripe.create(Collection::Customer, json!({})).unwrap();
     let id = made["id"].as_str().unwrap();
     rig.start().await;
@@ -75,6 +76,17 @@ async fn a_machine_whose_clock_is_behind_loses_no_update() {
         rig.until_equal(&[Collection::Customer]).await;
         rig.clock.leap(3);
     }
+    let checked_at = async |rig: &Rig| rig.status().await.collections[0].last_checked_at;
+    let asked_before = rig.stripe.requests().count();
+    for _ in 0..5 {
+        let last = checked_at(&rig).await;
+        rig.until("it looked again", |status| {
+            status.collections[0].last_checked_at > last
+        })
+        .await;
+    }
+    let asked = rig.stripe.requests().count() - asked_before;
+    assert!(asked <= 10, "{asked} requests for five looks");
     rig.stop().await;
 }
 

@@ -303,8 +303,8 @@ async fn a_refused_id_does_not_stop_the_others_that_were_asked_for() {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn an_answer_from_the_far_future_moves_no_position() {
+/// Answers of the feed that are dated wrong, one or several that agree.
+async fn dated_wrong(times: u32) {
     let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
     rig.start().await;
     rig.until_read().await;
@@ -316,8 +316,10 @@ async fn an_answer_from_the_far_future_moves_no_position() {
         )],
         body: r#"{"object":"list","has_more":false,"data":[]}"#.to_owned(),
     };
-    rig.stripe.faults().push(faults("/v1/events", 0, 1, dated));
-    rig.until("the dated answer was given", |_| {
+    rig.stripe
+        .faults()
+        .push(faults("/v1/events", 0, times, dated));
+    rig.until("the answers were given", |_| {
         rig.stripe.faults().pending() == 0
     })
     .await;
@@ -325,5 +327,19 @@ async fn an_answer_from_the_far_future_moves_no_position() {
         .create(Collection::Customer, json!({"name": "later"}))
         .unwrap();
     rig.until_equal(&[Collection::Customer]).await;
+    rig.until("all is well", |status| {
+        status.health.status == HealthStatus::Healthy
+    })
+    .await;
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_from_the_far_future_moves_no_position() {
+    dated_wrong(1).await;
+}
+
+#[tokio::test]
+async fn a_position_that_was_moved_to_the_future_is_a_gap() {
+    dated_wrong(5).await;
 }

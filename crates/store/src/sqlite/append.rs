@@ -361,7 +361,10 @@ impl<'a> Tail<'a> {
 /// A cursor that stays as it is costs no write: a poll that brought nothing touches no disk.
 fn write_cursor(db: &Connection, sync: SyncId, cursor: &CursorWrite) -> Tx<()> {
     if cursor.body.is_empty() {
-        return syncing::drop_cursors(db, sync, Some(&cursor.collection));
+        return match cursor.collection.ends_with('/') {
+            true => syncing::drop_notes(db, sync, &cursor.collection),
+            false => syncing::drop_cursors(db, sync, Some(&cursor.collection)),
+        };
     }
     db.prepare_cached(
         "insert into cursor (sync, collection, body) values (?, ?, ?)

@@ -33,6 +33,16 @@ pub(super) fn notes(db: &Connection, sync: SyncId, beneath: &str) -> Tx<Vec<(Str
     Ok(found.collect::<Result<_, _>>()?)
 }
 
+/// Removes the notes whose names begin with this.
+pub(super) fn drop_notes(db: &Connection, sync: SyncId, beneath: &str) -> Tx<()> {
+    db.prepare_cached(
+        "delete from cursor
+         where sync = ?1 and collection >= ?2 and collection < ?2 || char(1114111)",
+    )?
+    .execute(params![sync.0.as_bytes(), beneath])?;
+    Ok(())
+}
+
 /// Removes cursors of a sync.
 pub(super) fn drop_cursors(db: &Connection, sync: SyncId, collection: Option<&str>) -> Tx<()> {
     match collection {

@@ -81,6 +81,9 @@ pub(crate) async fn cursors_are_kept_by_collection(backend: &impl Backend) {
     let below_a = store.notes(SYNC, "/a/").await.unwrap();
     assert_eq!(below_a, [pair("/a/10", "/a/10"), pair("/a/2", "/a/2")]);
     assert_eq!(store.notes(SYNC, "/").await.unwrap().len(), 4);
+    append(&*store, 4, with(vec![write("/a/", "")])).await;
+    let left = [pair("/aa/1", "/aa/1"), pair("/b/1", "/b/1")];
+    assert_eq!(store.notes(SYNC, "/").await.unwrap(), left);
     append(&*store, 4, with(vec![write("c", "1")])).await;
     store.drop_cursors(SYNC, Some("b")).await.unwrap();
     let left = [pair("a", "1"), pair("c", "1")];
