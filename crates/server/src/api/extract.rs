@@ -199,8 +199,46 @@ fn refused(path: &str, message: &str) -> ApiError {
     }
     // What was given is not repeated: it may be a secret in the wrong place.
     let reason = match reason.rsplit_once(", expected ") {
-        Some((_, expected)) => format!("must be {expected}"),
+        Some((_, expected)) => format!("must be {}", in_words(expected)),
         None => reason,
     };
     ApiError::invalid(field, reason)
+}
+
+/// What serde expected, for people who do not write Rust.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not below 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_types_are_told_in_words() {
+        #[derive(Debug, serde::Deserialize)]
+        #[expect(dead_code, reason = "nothing reads what cannot be made")]
+        struct In {
+            count: u64,
+            names: Vec<String>,
+        }
+        for (body, told) in [
+            (r#"{"count": "x"}"#, "must be a whole number, not below 0"),
+            (r#"{"count": 1, "names": 5}"#, "must be a list"),
+            (r#"{"count": 1, "names": [5]}"#, "must be a string"),
+        ] {
+            let error = serde_json::from_str::<In>(body).unwrap_err();
+            let told_as = format!("{:?}", refused("count", &error.to_string()));
+            assert!(told_as.contains(told), "{told_as}");
+        }
+    }
 }
