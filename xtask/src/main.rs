@@ -3,6 +3,7 @@
 //! `test` is the whole of continuous integration: what passes here passes there, because they run this same code.
 
 mod audit;
+mod bench;
 mod checks;
 mod console;
 mod house_rules;
@@ -23,7 +24,8 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test     run every check of continuous integration
-  audit    check the dependencies' licences, origins and known vulnerabilities";
+  audit    check the dependencies' licences, origins and known vulnerabilities
+  bench    measure how fast it is: [ingest | sync | consume | all] [records]";
 
 fn main() -> ExitCode {
     match run() {
@@ -41,6 +43,7 @@ fn run() -> Result<()> {
     match arguments.as_slice() {
         ["test"] => test::run(&Workspace::locate()?),
         ["audit"] => audit::run(&Workspace::locate()?),
+        ["bench", what @ ..] => bench::run(&Workspace::locate()?, what),
         [] | ["help" | "--help" | "-h"] => {
             console::say(USAGE);
             Ok(())

@@ -1,0 +1,40 @@
+//! Load programs, run by `cargo xtask bench`. Each prints one line per case: what was done, how fast.
+//!
+//! Everything is on loopback and ends by itself. Figures are of the machine they are made on; what
+//! counts is how they change with the code.
+
+mod consume;
+mod ingest;
+mod records;
+mod report;
+mod server;
+mod sync;
+
+use anyhow::{Result, bail};
+
+use report::Report;
+
+/// Records of a case, unless told otherwise.
+const RECORDS: usize = 100_000;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().unwrap_or_else(|| "all".to_owned());
+    let records = match arguments.next() {
+        Some(count) => count.parse()?,
+        None => RECORDS,
+    };
+    let mut report = Report::new();
+    match what.as_str() {
+        "ingest" => ingest::run(&mut report, records).await?,
+        "sync" => drop(sync::run(&mut report, records).await?),
+        "consume" => consume::run(&mut report, records).await?,
+        "all" => {
+            ingest::run(&mut report, records).await?;
+            consume::run(&mut report, records).await?;
+        }
+        other => bail!("unknown case {other}: expected ingest, sync, consume or all"),
+    }
+    Ok(())
+}
