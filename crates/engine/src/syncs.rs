@@ -169,16 +169,11 @@ impl Engine {
         let mut counts = LaneCounts::default();
         let mut views = Vec::with_capacity(syncs.len());
         for sync in syncs {
-            let (org, id) = (sync.org, sync.id);
             match self.view(sync, &mut counts).await {
                 Ok(view) => views.push(view),
-                Err(error) => {
-                    let sync = entity::find::<config::Sync>(&*self.store, org, id).await?;
-                    // One that was removed since the list was read is not part of it.
-                    if sync.is_some() {
-                        return Err(error);
-                    }
-                }
+                // Removed since the list was read: it is not part of it.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(views)
@@ -208,13 +203,13 @@ impl Engine {
         })
     }
 
-    /// How a sync is doing.
+    /// How a sync is doing; `NotFound` once it was removed.
     pub async fn sync_status(&self, sync: &Stored<config::Sync>) -> Result<SyncStatus, Error> {
-        self.sync
-            .supervisor
-            .status(SyncId(sync.id))
-            .await
-            .map_err(not_syncing)
+        let status = self.sync.supervisor.status(SyncId(sync.id)).await;
+        status.map_err(|error| match error {
+            SyncError::NoSuchSync => Error::not_found("sync", sync.id),
+            other => not_syncing(other),
+        })
     }
 
     /// Changes a sync. An added collection is backfilled; a removed one stops and keeps its records,
