@@ -117,14 +117,15 @@ pub trait Store: Send + Sync + 'static {
     /// Counts of a stream, and of each of its lanes.
     async fn stats(&self, stream: StreamId) -> Result<StreamStats>;
 
-    /// Takes out of the log, without a trace, what nobody needs any more; one bounded step. An entry
-    /// goes only when every consumer of the stream that wants its lane is at or beyond it.
+    /// Takes out of the log, without a trace, what nobody needs any more; one bounded step, which costs
+    /// no write where nothing goes.
     ///
-    /// * Tombstones that are old enough, unless a consumer has them outstanding, held, or among its
-    ///   dead letters. A record that comes back afterwards is new.
-    /// * Purge entries. They are for readers that keep copies of the records elsewhere: those must
-    ///   keep a position in the store that counts here like a consumer's. Readers without one miss
-    ///   the purges of the time before they began, and begin with a copy of the log as it is.
+    /// * Tombstones that are old enough, once every consumer of the stream that wants its lane is at or
+    ///   beyond it, unless a consumer has them outstanding, held, or among its dead letters. A record
+    ///   that comes back afterwards is new.
+    /// * Purge entries. Consumers are never given any. They are for readers that keep copies of the
+    ///   records elsewhere: those will hold a position in the store that counts here. Readers without
+    ///   one miss the purges of the time before they began, and begin with a copy of the log as it is.
     async fn sweep(&self, stream: StreamId, sweep: Sweep) -> Result<Swept>;
 
     /// Removes a stream's log, its lanes, its consumers' states and its dead letters.

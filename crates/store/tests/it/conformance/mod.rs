@@ -65,7 +65,7 @@ macro_rules! conformance {
             old_tombstones_leave_once_everybody_has_passed,
             what_is_not_settled_stays,
             a_dead_letter_keeps_its_tombstone,
-            purge_entries_leave_once_everybody_has_passed,
+            purge_entries_wait_for_no_consumer,
             a_sweep_goes_in_steps,
         });
         $crate::conformance::conformance!($backend: syncing {
