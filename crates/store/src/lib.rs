@@ -238,8 +238,8 @@ pub trait Store: Send + Sync + 'static {
     // ---- idempotency
 
     /// Claims an idempotency key, or tells what it was used for. Claims and answers older than `forget`
-    /// are gone. A claim that was abandoned, or whose process has ended without an answer, can be
-    /// claimed again by the same request.
+    /// are gone. A claim without an answer can be claimed again by the same request: whether it is
+    /// still being worked on is the caller's to know.
     async fn claim(
         &self,
         key: &AnswerKey,
@@ -247,9 +247,6 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         forget: Timestamp,
     ) -> Result<Claim>;
-
-    /// Whether the work for a claimed key was done is not known.
-    async fn abandon(&self, key: &AnswerKey) -> Result<()>;
 
     /// Keeps the (sealed) answer for a claimed key; `None`, where nothing was done, gives the key free
     /// again.

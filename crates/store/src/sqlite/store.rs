@@ -317,15 +317,6 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn abandon(&self, key: &AnswerKey) -> Result<()> {
-        let key = key.clone();
-        self.writer
-            .write("abandon an idempotency key", move |db| {
-                idempotency::abandon(db, &key)
-            })
-            .await
-    }
-
     async fn answer(&self, key: &AnswerKey, answer: Option<Answer>) -> Result<()> {
         let key = key.clone();
         self.writer
