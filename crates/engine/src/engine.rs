@@ -86,6 +86,7 @@ impl Engine {
             tasks: TaskTracker::new(),
         };
         let org = engine.first_org().await?;
+        engine.drop_unmade().await?;
         engine.apply_all().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);

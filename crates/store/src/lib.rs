@@ -169,6 +169,9 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a consumer's state and dead letters.
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
 
+    /// The consumers that have a state here.
+    async fn consumers(&self) -> Result<Vec<ConsumerId>>;
+
     /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
     /// leased durably when this answers. What is due again and does not match any more is done: it is
     /// not handed out but dropped, durably.

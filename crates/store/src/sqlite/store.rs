@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::append::{self, Prepared};
 use super::error::backend;
 use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, syncing};
+use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, steps, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
     Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
@@ -213,6 +213,12 @@ impl Store for SqliteStore {
                 ])?;
                 Ok(())
             })
+            .await
+    }
+
+    async fn consumers(&self) -> Result<Vec<ConsumerId>> {
+        self.readers
+            .read("list the consumers' states", steps::ids)
             .await
     }
 
