@@ -27,6 +27,9 @@ pub use stream::{
     Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,
 };
 
+/// So many dead letters are redriven at once: a consumer's memory does not grow with its dead letters.
+pub const REDRIVEN_AT_ONCE: usize = 1_000;
+
 /// What a store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -166,11 +169,11 @@ pub trait Store: Send + Sync + 'static {
         position: u64,
     ) -> Result<()>;
 
-    /// Removes a consumer's state and dead letters.
-    async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
-
     /// The consumers that have a state here.
     async fn consumers(&self) -> Result<Vec<ConsumerId>>;
+
+    /// Removes a consumer's state and dead letters.
+    async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
 
     /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
     /// leased durably when this answers. What is due again and does not match any more is done: it is
@@ -227,15 +230,16 @@ pub trait Store: Send + Sync + 'static {
         records: Option<&[RecordId]>,
     ) -> Result<u64>;
 
-    /// Delivers dead records again at attempt 1: these, or all; those that match `selection`. Answers
-    /// how many were dead. Where all are more than a consumer may hold, the others stay dead until what
-    /// was redriven before them was delivered.
+    /// Delivers dead records again at attempt 1: these, or all; those that match `selection`, which was
+    /// resolved after `upto` was read, as for [`Next`]. Answers how many were dead. Of all, no more than
+    /// [`REDRIVEN_AT_ONCE`] wait for a worker at once; the others stay dead until those were delivered.
     async fn redrive(
         &self,
         consumer: ConsumerId,
         now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
+        upto: u64,
     ) -> Result<u64>;
 
     // ---- idempotency

@@ -304,8 +304,10 @@ impl Store for SqliteStore {
         now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
+        upto: u64,
     ) -> Result<u64> {
-        self.redrive_dead(consumer, now, records, selection).await
+        self.redrive_dead(consumer, now, records, selection, upto)
+            .await
     }
 
     async fn claim(

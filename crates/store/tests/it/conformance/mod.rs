@@ -103,6 +103,7 @@ macro_rules! conformance {
             a_newer_version_removes_the_dead_letter,
             a_purge_removes_the_dead_letter,
             redriven_records_are_delivered_anew,
+            what_the_selection_cannot_know_is_redriven,
             a_redrive_outlives_the_store,
             a_redrive_of_more_than_fits_goes_on_as_it_is_delivered,
             a_redrive_under_way_outlives_the_store,
