@@ -89,9 +89,13 @@ impl Engine {
 
     /// Finishes what the last run was stopped in. A removal that fails does not keep the others waiting.
     pub(crate) async fn finish_removals(&self) -> Result<(), Error> {
-        for note in entity::all::<Removal>(&*self.store, None).await? {
-            let id = note.id;
-            match self.finish_removal(note).await {
+        for id in entity::ids(&*self.store, Kind::Removal).await? {
+            let finished = match entity::load_any::<Removal>(&*self.store, id).await {
+                Ok(None) => Ok(()),
+                Ok(Some(note)) => self.finish_removal(note).await,
+                Err(error) => Err(error),
+            };
+            match finished {
                 Ok(()) => {}
                 Err(Error::ShuttingDown) => return Ok(()),
                 Err(error) => {
