@@ -69,7 +69,6 @@ impl Engine {
         for sync in syncs {
             let forgotten = self.sync.supervisor.forget(*sync).await;
             forgotten.map_err(not_syncing)?;
-            self.gates.forget(sync.0);
         }
         for consumer in consumers {
             self.rates.forget(*consumer);
@@ -79,6 +78,9 @@ impl Engine {
         }
         for purge in purges {
             self.purge(note.org, purge).await?;
+        }
+        for sync in syncs {
+            self.gates.forget(sync.0);
         }
         if let Some(stream) = stream {
             self.gates.forget(stream.0);

@@ -248,6 +248,8 @@ impl Engine {
         value.enabled = enabled.unwrap_or(value.enabled);
         sync.value.collection_ids = self.check(&sync.value)?;
         let id = SyncId(sync.id);
+        let wanted = &sync.value.collection_ids;
+        let takes_in = wanted.iter().any(|collection| !before.contains(collection));
         let gone = |collection: &String| !sync.value.collection_ids.contains(collection);
         let purges = before.into_iter().filter(gone).map(|collection| Purge {
             stream: sync.value.stream_id,
@@ -256,9 +258,12 @@ impl Engine {
         });
         let purges: Vec<Purge> = purges.filter(|_| purge_removed).collect();
         let now = self.clock.now();
-        // A purge that is under way ends first: what it purges may be taken in again.
         let gate = self.gates.of(sync.id);
-        let closed = gate.write().await;
+        let closed = match takes_in {
+            // A purge that is under way ends first: it may be of what comes back.
+            true => Some(gate.write().await),
+            false => None,
+        };
         if purges.is_empty() {
             sync.save(&*self.store, now).await.map_err(taken)?;
             self.sync_changed(sync.org, id);

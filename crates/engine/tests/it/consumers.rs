@@ -1,11 +1,10 @@
-//! What a crash or a failure leaves of a change, and what a redrive may ask for.
+//! What a crash or a failure leaves of a change of a consumer, and what a redrive may ask for.
 
 use headrace_engine::{Error, Settlement, Stored};
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
 use headrace_model::filter::Filter;
-use headrace_model::{ConsumerId, RecordId, Timestamp};
-use headrace_store::{Kind, Message, Object, StoreError, Write};
-use serde_json::json;
+use headrace_model::{ConsumerId, RecordId};
+use headrace_store::{Message, StoreError};
 use uuid::Uuid;
 
 use crate::desk::{CUSTOMER, Desk, ids};
@@ -74,31 +73,6 @@ async fn a_state_without_its_consumer_is_dropped_at_the_next_start() {
     let looked = desk.store.inspect(unmade, &mut |_| {}).await;
     assert!(matches!(looked, Err(StoreError::NoConsumer)));
     assert_eq!(desk.store.consumers().await.unwrap(), [ConsumerId(made.id)]);
-}
-
-#[tokio::test]
-async fn a_removal_that_cannot_be_read_does_not_keep_others_waiting() {
-    let mut desk = Desk::new().await;
-    desk.put(CUSTOMER, "a", Some("{}")).await;
-    let stream = desk.stream;
-    let note = json!({"stream": stream.0, "consumers": [], "syncs": [], "purges": []});
-    for (id, body) in [(1, b"?".to_vec()), (2, note.to_string().into_bytes())] {
-        let object = Object {
-            kind: Kind::Removal,
-            id: Uuid::from_u128(id),
-            org: desk.org,
-            revision: 0,
-            names: Vec::new(),
-            body,
-            created_at: Timestamp::default(),
-            updated_at: Timestamp::default(),
-        };
-        desk.store.write(vec![Write::Put(object)]).await.unwrap();
-    }
-    desk.restart().await;
-    // Stopping waits for what the start has begun.
-    desk.restart().await;
-    assert_eq!(desk.store.last_idx(stream).await.unwrap(), 0, "it is gone");
 }
 
 #[tokio::test]

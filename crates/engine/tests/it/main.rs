@@ -10,6 +10,7 @@ mod credentials;
 mod desk;
 mod expiry;
 mod policies;
+mod removals;
 mod retention;
 mod sync;
 mod sync_behind;
