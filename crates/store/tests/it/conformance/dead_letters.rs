@@ -274,6 +274,14 @@ pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backe
     let first = worker.next(301, 1).await;
     worker.reject(&first[0], 301).await;
     let mut delivered = 0;
+    for (batch, left) in [(999, 0), (1, 999)] {
+        let messages = worker.next(302, batch).await;
+        delivered += messages.len();
+        assert_eq!(held().await, left, "what the next batches find ready");
+        for message in &messages {
+            worker.ack(message).await;
+        }
+    }
     loop {
         let messages = worker.next(302, 400).await;
         if messages.is_empty() {
