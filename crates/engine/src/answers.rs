@@ -1,5 +1,8 @@
 //! Answers kept for idempotency keys: sealed, for a day.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headrace_model::Timestamp;
@@ -13,11 +16,60 @@ use crate::{Engine, Error};
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
 
+/// The keys whose requests are being worked on, with the requests' hashes. No other process works on
+/// any: a claim without an answer that is not among them was abandoned.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Running(Arc<Mutex<HashMap<AnswerKey, [u8; 32]>>>);
+
+impl Running {
+    /// Begins the work of a request; what the key is used for now, where it is.
+    fn begin(&self, key: &AnswerKey, request: [u8; 32]) -> Result<KeyInUse, Claim> {
+        match self.lock().entry(key.clone()) {
+            Entry::Occupied(by) if *by.get() == request => Err(Claim::Running),
+            Entry::Occupied(_) => Err(Claim::OtherRequest),
+            Entry::Vacant(free) => {
+                free.insert(request);
+                Ok(KeyInUse {
+                    running: self.clone(),
+                    key: key.clone(),
+                })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AnswerKey, [u8; 32]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The request of a key is being worked on until this is dropped, however that comes.
+#[derive(Debug)]
+pub struct KeyInUse {
+    running: Running,
+    key: AnswerKey,
+}
+
+impl Drop for KeyInUse {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.key);
+    }
+}
+
 impl Engine {
-    /// Claims a key for a request with this hash, or tells what it was used for.
-    pub async fn claim(&self, key: &AnswerKey, request: [u8; 32]) -> Result<Claim, Error> {
+    /// Claims a key for a request with this hash, or tells what it was used for. Whoever works on the
+    /// request keeps the guard until the answer is kept.
+    pub async fn claim(
+        &self,
+        key: &AnswerKey,
+        request: [u8; 32],
+    ) -> Result<(Claim, Option<KeyInUse>), Error> {
+        let in_use = match self.running.begin(key, request) {
+            Ok(in_use) => in_use,
+            Err(claim) => return Ok((claim, None)),
+        };
         let now = self.clock.now();
-        Ok(self.store.claim(key, request, now, now - KEPT).await?)
+        let claim = self.store.claim(key, request, now, now - KEPT).await?;
+        Ok((claim, Some(in_use)))
     }
 
     /// The id of what a request makes that claimed a key at this time: the same at every attempt, so
@@ -31,11 +83,6 @@ impl Engine {
             *byte = hashed;
         }
         headrace_model::StreamId::new(since, random).0
-    }
-
-    /// Whether the work for a claimed key was done is not known: the same request may try again.
-    pub async fn abandon(&self, key: &AnswerKey) -> Result<(), Error> {
-        Ok(self.store.abandon(key).await?)
     }
 
     /// Keeps the answer for a claimed key; `None` gives the key free again.
@@ -76,4 +123,29 @@ impl Engine {
 
 fn aad(key: &AnswerKey) -> String {
     format!("answer {} {} {}", key.org, key.endpoint, key.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use headrace_model::OrgId;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_free_again_once_nobody_works_on_its_request() {
+        let key = AnswerKey {
+            org: OrgId(Uuid::nil()),
+            endpoint: "POST /v1/streams".to_owned(),
+            key: "k".to_owned(),
+        };
+        let running = Running::default();
+        let in_use = running.begin(&key, [1; 32]).unwrap();
+        assert_eq!(running.begin(&key, [1; 32]).unwrap_err(), Claim::Running);
+        assert_eq!(
+            running.begin(&key, [2; 32]).unwrap_err(),
+            Claim::OtherRequest
+        );
+        drop(in_use);
+        assert!(running.begin(&key, [2; 32]).is_ok());
+    }
 }

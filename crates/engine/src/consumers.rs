@@ -1,5 +1,6 @@
 //! Consumers: made, changed, removed, and where they start.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use headrace_model::config::{DeliverPolicy, HttpConsumer, Unapplied};
@@ -146,6 +147,10 @@ impl Engine {
         let mut unapplied = consumer.value.unapplied;
         if restart {
             unapplied.restart = Some(self.position_of(consumer.org, &value).await?);
+            let look = &mut |state: &headrace_model::delivery::Consumer| {
+                unapplied.generation = state.generation();
+            };
+            self.store.inspect(ConsumerId(consumer.id), look).await?;
         }
         unapplied.refilter |= refilter;
         consumer.value = HttpConsumer { unapplied, ..value };
@@ -160,23 +165,45 @@ impl Engine {
         Ok((self.consumer_view(consumer).await?, restart))
     }
 
-    /// Does what saved settings still have to do to the consumer's state.
-    async fn apply(&self, consumer: &mut Stored<HttpConsumer>) -> Result<(), Error> {
-        let Unapplied { restart, refilter } = consumer.value.unapplied;
-        if restart.is_none() && !refilter {
+    /// Does what saved settings still have to do to the consumer's state. Under the consumer's closed
+    /// gate, or before anything is handed out.
+    pub(crate) async fn apply(&self, consumer: &mut Stored<HttpConsumer>) -> Result<(), Error> {
+        let Unapplied {
+            restart,
+            generation,
+            refilter,
+        } = consumer.value.unapplied;
+        if consumer.value.unapplied.is_nothing() {
             return Ok(());
         }
         breakpoint(Breakpoint::Decided);
         if let Some(position) = restart {
-            self.store
-                .update(ConsumerId(consumer.id), &mut |state| state.reset(position))
-                .await?;
+            // Once: the note may have outlived what it asks for.
+            let step = &mut |state: &mut headrace_model::delivery::Consumer| {
+                if state.generation() == generation {
+                    state.reset(position);
+                }
+            };
+            self.store.update(ConsumerId(consumer.id), step).await?;
         }
         if refilter {
             self.refilter(consumer).await?;
         }
         consumer.value.unapplied = Unapplied::default();
         consumer.save(&*self.store, self.clock.now()).await
+    }
+
+    /// Drops the states of consumers that the last run was stopped in making: nobody would move them on,
+    /// and what they stand before would never leave the log.
+    pub(crate) async fn drop_unmade(&self) -> Result<(), Error> {
+        let made = entity::ids(&*self.store, Kind::Consumer).await?;
+        let made: HashSet<Uuid> = made.into_iter().collect();
+        for id in self.store.consumers().await? {
+            if !made.contains(&id.0) {
+                self.store.drop_consumer(id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Finishes the changes of consumers that the last run was stopped in.
@@ -291,7 +318,7 @@ impl Engine {
         let records = known.iter().map(|(_, record)| *record).collect();
         let places = self.store.places(consumer.value.stream_id, records).await?;
         // A version that has left the log is with a worker; it ends with that delivery.
-        let dropped: std::collections::HashSet<u64> = known
+        let dropped: HashSet<u64> = known
             .iter()
             .zip(places)
             .filter_map(|((idx, _), place)| place.filter(|place| place.idx == *idx))

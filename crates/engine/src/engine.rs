@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::Error;
+use crate::answers::Running;
 use crate::clock::{Clock, random};
 use crate::expiry::Expiry;
 use crate::gates::Gates;
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(crate) expiry: Expiry,
     pub(crate) rates: Rates,
     pub(crate) gates: Gates,
+    pub(crate) running: Running,
     pub(crate) refreshes: Refreshes,
     pub(crate) retention: Retention,
     /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
@@ -75,6 +77,7 @@ impl Engine {
             expiry: Expiry::default(),
             rates: Rates::default(),
             gates: Gates::default(),
+            running: Running::default(),
             refreshes: Refreshes::default(),
             retention: Retention::default(),
             reconfigured: Notify::new(),
@@ -83,6 +86,7 @@ impl Engine {
             tasks: TaskTracker::new(),
         };
         let org = engine.first_org().await?;
+        engine.drop_unmade().await?;
         engine.apply_all().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);

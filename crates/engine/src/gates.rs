@@ -1,7 +1,8 @@
 //! A gate per consumer: handing out goes through together, changing the settings goes through alone.
 //!
 //! So a `next` that begins after a patch was answered sees the patch, and a filter is never applied
-//! to what another filter handed out meanwhile.
+//! to what another filter handed out meanwhile. Streams have gates for the same reason, and syncs: what
+//! is made on one is not made while it is removed, and a collection does not come back while it is purged.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-/// The gates of the consumers and streams that were used since the start.
+/// The gates of the consumers, streams and syncs that were used since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Gates(Mutex<HashMap<Uuid, Arc<RwLock<()>>>>);
 
 impl Gates {
-    /// The gate of this consumer or stream.
+    /// The gate of this consumer, stream or sync.
     pub(crate) fn of(&self, id: Uuid) -> Arc<RwLock<()>> {
         let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(gates.entry(id).or_default())

@@ -30,6 +30,7 @@ mod tokens;
 mod verify;
 mod waiting;
 
+pub use answers::KeyInUse;
 pub use clock::{Clock, SystemClock};
 pub use consumers::{ConsumerView, bounds};
 pub use credentials::{CredentialPatch, NewCredential};

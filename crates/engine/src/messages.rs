@@ -6,7 +6,7 @@ use std::time::Duration;
 use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::{Consumer, NotAToken, Policy, Settled, Token};
 use headrace_model::{ConsumerId, OrgId, RecordId, Timestamp};
-use headrace_store::{Counts, Message, Next};
+use headrace_store::{Counts, Message, Next, REDRIVEN_AT_ONCE};
 use tokio::time::Instant;
 
 use crate::entity::{self, Stored};
@@ -173,8 +173,16 @@ impl Engine {
         batch: usize,
     ) -> Result<(Stored<HttpConsumer>, Vec<Message>, LaneBook), Error> {
         let gate = self.gates.of(id.0);
-        let _open = gate.read().await;
-        let consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
+        let (_open, consumer) = loop {
+            let open = gate.read().await;
+            let consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
+            if consumer.value.unapplied.is_nothing() {
+                break (open, consumer);
+            }
+            drop(open);
+            let _closed = gate.write().await;
+            self.applied(org, id).await?;
+        };
         let stream = consumer.value.stream_id;
         // The bound first: what the selection does not know yet lies beyond it.
         let upto = self.store.last_idx(stream).await?;
@@ -225,14 +233,45 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         records: Option<&[RecordId]>,
     ) -> Result<u64, Error> {
+        if records.is_some_and(|records| records.len() > REDRIVEN_AT_ONCE) {
+            let reason = format!("must be at most {REDRIVEN_AT_ONCE}; all are redriven with all");
+            return Err(Error::invalid("ids", reason));
+        }
         let id = ConsumerId(consumer.id);
-        // By the filter of now, which nobody changes meanwhile.
+        // By the filter of now, which nobody changes meanwhile, and one after the other.
         let gate = self.gates.of(id.0);
-        let _open = gate.read().await;
-        let consumer = entity::load::<HttpConsumer>(&*self.store, consumer.org, id.0).await?;
+        let _closed = gate.write().await;
+        let consumer = self.applied(consumer.org, id).await?;
+        if records.is_some() {
+            self.has_room(id).await?;
+        }
+        // The bound first: what the selection does not know yet lies beyond it.
+        let upto = self.store.last_idx(consumer.value.stream_id).await?;
         let selection = self.selection(&consumer).await?;
         let now = self.clock.now();
-        Ok(self.store.redrive(id, now, records, &selection).await?)
+        let redriving = self.store.redrive(id, now, records, &selection, upto);
+        Ok(redriving.await?)
+    }
+
+    /// What is redriven by id is all ready at once: who goes through the dead letters must wait for the
+    /// workers, or memory would grow with them.
+    async fn has_room(&self, id: ConsumerId) -> Result<(), Error> {
+        let mut ready = 0;
+        let look = &mut |state: &Consumer| ready = state.ready();
+        self.store.inspect(id, look).await?;
+        match ready < REDRIVEN_AT_ONCE {
+            true => Ok(()),
+            false => Err(Error::Conflict(format!(
+                "{ready} messages are ready for a worker: redrive more when some of them were taken, or all"
+            ))),
+        }
+    }
+
+    /// The consumer, with what its settings still had to do done. Under its closed gate.
+    async fn applied(&self, org: OrgId, id: ConsumerId) -> Result<Stored<HttpConsumer>, Error> {
+        let mut consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
+        self.apply(&mut consumer).await?;
+        Ok(consumer)
     }
 
     /// Forgets dead letters: these, or all.

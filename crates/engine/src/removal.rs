@@ -77,8 +77,10 @@ impl Engine {
             self.store.drop_consumer(*consumer).await?;
         }
         for purge in purges {
-            self.sync.supervisor.in_effect(purge.sync).await;
-            self.purge(purge).await?;
+            self.purge(note.org, purge).await?;
+        }
+        for sync in syncs {
+            self.gates.forget(sync.0);
         }
         if let Some(stream) = stream {
             self.gates.forget(stream.0);
@@ -87,17 +89,22 @@ impl Engine {
         Ok(self.store.write(vec![note.delete()]).await?)
     }
 
-    /// Finishes what the last run was stopped in.
+    /// Finishes what the last run was stopped in. A removal that fails does not keep the others waiting.
     pub(crate) async fn finish_removals(&self) -> Result<(), Error> {
-        for mut note in entity::all::<Removal>(&*self.store, None).await? {
-            let mut wanted = Vec::new();
-            for purge in std::mem::take(&mut note.value.purges) {
-                if !self.is_read_again(note.org, &purge).await? {
-                    wanted.push(purge);
+        for id in entity::ids(&*self.store, Kind::Removal).await? {
+            let finished = match entity::load_any::<Removal>(&*self.store, id).await {
+                Ok(None) => Ok(()),
+                Ok(Some(note)) => self.finish_removal(note).await,
+                Err(error) => Err(error),
+            };
+            match finished {
+                Ok(()) => {}
+                Err(Error::ShuttingDown) => return Ok(()),
+                Err(error) => {
+                    let error = crate::chain(&error);
+                    tracing::error!(removal = %id, error, "what was removed is cleared away at the next start");
                 }
             }
-            note.value.purges = wanted;
-            self.finish_removal(note).await?;
         }
         Ok(())
     }
@@ -111,12 +118,24 @@ impl Engine {
             .is_some_and(|(collection, sync)| sync.value.collection_ids.contains(collection)))
     }
 
-    async fn purge(&self, purge: &Purge) -> Result<(), Error> {
+    /// Purges, unless the collection is read again. Nobody takes it in again meanwhile: what a reading
+    /// found unchanged would be purged behind it.
+    async fn purge(&self, org: OrgId, purge: &Purge) -> Result<(), Error> {
         let Purge {
             stream,
             sync,
             collection,
         } = purge;
+        let gate = self.gates.of(sync.0);
+        let _closed = gate.write().await;
+        if self.is_read_again(org, purge).await? {
+            return Ok(());
+        }
+        self.sync.supervisor.in_effect(*sync).await;
+        if let Some(collection) = collection {
+            // A sync that stands still does not forget by itself that it has read these records.
+            self.store.drop_cursors(*sync, Some(collection)).await?;
+        }
         let lanes = self.store.lanes(*stream).await?;
         let own = lanes.iter().filter(|lane| {
             lane.sync == *sync
@@ -128,18 +147,18 @@ impl Engine {
             lanes: Some(own.map(|lane| lane.no).collect()),
             deleted: None,
         };
-        // What comes later is of a collection that was taken in again: it is not meant.
-        let upto = self.store.last_idx(*stream).await?;
         let mut after = 0;
         loop {
+            if self.stop.is_cancelled() {
+                return Err(Error::ShuttingDown);
+            }
             let range = Range {
                 after,
                 limit: 1_000,
                 max_bytes: 8 << 20,
                 newest_first: false,
             };
-            let mut rows = self.store.read(*stream, &selection, range).await?.rows;
-            rows.retain(|row| row.idx <= upto);
+            let rows = self.store.read(*stream, &selection, range).await?.rows;
             let Some(last) = rows.last() else {
                 return Ok(());
             };

@@ -1,5 +1,5 @@
-//! Retention: what every consumer has passed leaves the streams, tombstones after their days, purge
-//! entries at once.
+//! Retention: tombstones leave the streams after their days, once every consumer has passed them; purge
+//! entries at once. Sinks, which want both, will hold positions that the store counts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,7 +84,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a consumer's filter takes a lane of the stream. One that is not known is given all.
+    /// Whether a consumer's filter takes tombstones of a lane of the stream. One that is not known is
+    /// given all.
     async fn wants(&self, org: OrgId, stream: StreamId) -> Result<Arc<Wants>, Error> {
         let mut filters = HashMap::new();
         for consumer in entity::all::<config::HttpConsumer>(&*self.store, Some(org)).await? {
@@ -95,7 +96,7 @@ impl Engine {
         let book = self.lane_book(org, stream).await?;
         Ok(Arc::new(move |consumer, lane| {
             let filter = filters.get(&consumer);
-            filter.is_none_or(|filter| book.takes(filter, lane))
+            filter.is_none_or(|filter| filter.deleted != Some(false) && book.takes(filter, lane))
         }))
     }
 }

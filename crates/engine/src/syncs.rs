@@ -9,7 +9,7 @@ use headrace_store::{Kind, StoreError};
 
 use uuid::Uuid;
 
-use crate::credentials::{ATTEMPTS, NewCredential, came_second};
+use crate::credentials::{ATTEMPTS, Examined, NewCredential, came_second};
 use crate::entity::{self, Stored};
 use crate::error::Problems;
 use crate::names::{check_metadata, check_name, check_slug};
@@ -67,11 +67,10 @@ impl Engine {
     ) -> Result<SyncView, Error> {
         let id = id.unwrap_or_else(|| self.new_id());
         if let Some(made) = entity::find::<config::Sync>(&*self.store, org, id).await? {
-            // By the same request, which did not live to answer.
+            // By the same request, which did not live to answer, nor perhaps to start it.
+            self.sync_changed(org, SyncId(id));
             return self.sync_view(made).await;
         }
-        let gate = self.gates.of(sync.stream_id.0);
-        let open = gate.read().await;
         entity::load::<config::Stream>(&*self.store, org, sync.stream_id.0).await?;
         sync.collection_ids = self.check(&sync)?;
         if let Some(slug) = &sync.slug
@@ -83,48 +82,67 @@ impl Engine {
         {
             return Err(slug_taken(slug));
         }
+        // Before the gate: a provider that is slow must not hold up who removes the stream.
+        let examined = match credential {
+            Some(new) => Some(self.examine_for(&sync.provider, new).await?),
+            None => None,
+        };
+        let is_given = examined.is_some();
         let mut sync = Stored::new(id, org, self.clock.now(), sync);
-        match credential {
-            Some(new) => self.save_with_credential(&mut sync, new).await?,
-            None => {
-                let id = sync.value.credential_id.0;
-                let provider = self.credential(org, id).await?.value.provider;
-                is_for(&provider, &sync.value.provider, "credential_id")?;
-                let saved = sync.save(&*self.store, self.clock.now()).await;
-                saved.map_err(taken)?;
-            }
+        let credential = self.save_with_credential(&mut sync, examined).await?;
+        // First of all: what is stored runs, whatever fails after it.
+        self.sync_changed(org, SyncId(id));
+        if is_given {
+            self.credential_changed(&credential).await?;
         }
-        drop(open);
-        self.card_cache.changed(org);
-        self.reconfigured.notify_waiters();
-        self.sync.supervisor.changed(SyncId(sync.id));
         self.sync_view(sync).await
     }
 
+    async fn examine_for(&self, wanted: &str, new: NewCredential) -> Result<Examined, Error> {
+        let (provider, _) = self.kind(&new.kind).map_err(|e| e.within("credential"))?;
+        is_for(&provider.definition.name, wanted, "credential.kind")?;
+        let examined = self.examine(new).await;
+        examined.map_err(|e| e.within("credential"))
+    }
+
+    /// Stores a sync together with its credential. One that is there already is written as well: who
+    /// removes it at the same time is refused, or refuses this.
     async fn save_with_credential(
         &self,
         sync: &mut Stored<config::Sync>,
-        new: NewCredential,
-    ) -> Result<(), Error> {
-        let (provider, _) = self.kind(&new.kind).map_err(|e| e.within("credential"))?;
-        let provider = &provider.definition.name;
-        is_for(provider, &sync.value.provider, "credential.kind")?;
-        let examined = self
-            .examine(new)
-            .await
-            .map_err(|e| e.within("credential"))?;
+        examined: Option<Examined>,
+    ) -> Result<Stored<config::Credential>, Error> {
+        let gate = self.gates.of(sync.value.stream_id.0);
+        let _open = gate.read().await;
+        entity::load::<config::Stream>(&*self.store, sync.org, sync.value.stream_id.0).await?;
         let mut attempt = 0;
         loop {
-            let (credential, _) = self.merged(sync.org, &examined).await?;
+            let credential = match &examined {
+                Some(examined) => self.merged(sync.org, examined).await?.0,
+                None => {
+                    let id = sync.value.credential_id.0;
+                    let credential = self.credential(sync.org, id).await?;
+                    let provider = &credential.value.provider;
+                    is_for(provider, &sync.value.provider, "credential_id")?;
+                    credential
+                }
+            };
             sync.value.credential_id = CredentialId(credential.id);
             attempt += 1;
             let writes = vec![credential.put()?];
             match sync.save_with(writes, &*self.store, self.clock.now()).await {
                 Err(error) if came_second(&error) && attempt < ATTEMPTS => {}
                 Err(error) => return Err(taken(error)),
-                Ok(()) => return self.credential_changed(&credential).await,
+                Ok(()) => return Ok(credential),
             }
         }
+    }
+
+    /// A sync was made or changed: what runs follows, and who waits looks again.
+    fn sync_changed(&self, org: OrgId, sync: SyncId) {
+        self.card_cache.changed(org);
+        self.reconfigured.notify_waiters();
+        self.sync.supervisor.changed(sync);
     }
 
     /// The organisation's syncs.
@@ -151,16 +169,11 @@ impl Engine {
         let mut counts = LaneCounts::default();
         let mut views = Vec::with_capacity(syncs.len());
         for sync in syncs {
-            let (org, id) = (sync.org, sync.id);
             match self.view(sync, &mut counts).await {
                 Ok(view) => views.push(view),
-                Err(error) => {
-                    let sync = entity::find::<config::Sync>(&*self.store, org, id).await?;
-                    // One that was removed since the list was read is not part of it.
-                    if sync.is_some() {
-                        return Err(error);
-                    }
-                }
+                // Removed since the list was read: it is not part of it.
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(views)
@@ -190,13 +203,13 @@ impl Engine {
         })
     }
 
-    /// How a sync is doing.
+    /// How a sync is doing; `NotFound` once it was removed.
     pub async fn sync_status(&self, sync: &Stored<config::Sync>) -> Result<SyncStatus, Error> {
-        self.sync
-            .supervisor
-            .status(SyncId(sync.id))
-            .await
-            .map_err(not_syncing)
+        let status = self.sync.supervisor.status(SyncId(sync.id)).await;
+        status.map_err(|error| match error {
+            SyncError::NoSuchSync => Error::not_found("sync", sync.id),
+            other => not_syncing(other),
+        })
     }
 
     /// Changes a sync. An added collection is backfilled; a removed one stops and keeps its records,
@@ -235,6 +248,8 @@ impl Engine {
         value.enabled = enabled.unwrap_or(value.enabled);
         sync.value.collection_ids = self.check(&sync.value)?;
         let id = SyncId(sync.id);
+        let wanted = &sync.value.collection_ids;
+        let takes_in = wanted.iter().any(|collection| !before.contains(collection));
         let gone = |collection: &String| !sync.value.collection_ids.contains(collection);
         let purges = before.into_iter().filter(gone).map(|collection| Purge {
             stream: sync.value.stream_id,
@@ -243,11 +258,15 @@ impl Engine {
         });
         let purges: Vec<Purge> = purges.filter(|_| purge_removed).collect();
         let now = self.clock.now();
+        let gate = self.gates.of(sync.id);
+        let closed = match takes_in {
+            // A purge that is under way ends first: it may be of what comes back.
+            true => Some(gate.write().await),
+            false => None,
+        };
         if purges.is_empty() {
             sync.save(&*self.store, now).await.map_err(taken)?;
-            self.card_cache.changed(sync.org);
-            self.reconfigured.notify_waiters();
-            self.sync.supervisor.changed(id);
+            self.sync_changed(sync.org, id);
             return self.sync_view(sync).await;
         }
         sync.updated_at = now.max(sync.updated_at);
@@ -259,6 +278,7 @@ impl Engine {
         let note = noted.await.map_err(taken)?;
         sync.revision += 1;
         self.sync.supervisor.changed(id);
+        drop(closed);
         self.finish_removal(note).await?;
         self.sync_view(sync).await
     }

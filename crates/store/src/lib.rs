@@ -27,6 +27,9 @@ pub use stream::{
     Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,
 };
 
+/// So many dead letters are redriven at once: a consumer's memory does not grow with its dead letters.
+pub const REDRIVEN_AT_ONCE: usize = 1_000;
+
 /// What a store answers.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -117,14 +120,15 @@ pub trait Store: Send + Sync + 'static {
     /// Counts of a stream, and of each of its lanes.
     async fn stats(&self, stream: StreamId) -> Result<StreamStats>;
 
-    /// Takes out of the log, without a trace, what nobody needs any more; one bounded step. An entry
-    /// goes only when every consumer of the stream that wants its lane is at or beyond it.
+    /// Takes out of the log, without a trace, what nobody needs any more; one bounded step, which costs
+    /// no write where nothing goes.
     ///
-    /// * Tombstones that are old enough, unless a consumer has them outstanding, held, or among its
-    ///   dead letters. A record that comes back afterwards is new.
-    /// * Purge entries. They are for readers that keep copies of the records elsewhere: those must
-    ///   keep a position in the store that counts here like a consumer's. Readers without one miss
-    ///   the purges of the time before they began, and begin with a copy of the log as it is.
+    /// * Tombstones that are old enough, once every consumer of the stream that wants its lane is at or
+    ///   beyond it, unless a consumer has them outstanding, held, or among its dead letters. A record
+    ///   that comes back afterwards is new.
+    /// * Purge entries. Consumers are never given any. They are for readers that keep copies of the
+    ///   records elsewhere: those will hold a position in the store that counts here. Readers without
+    ///   one miss the purges of the time before they began, and begin with a copy of the log as it is.
     async fn sweep(&self, stream: StreamId, sweep: Sweep) -> Result<Swept>;
 
     /// Removes a stream's log, its lanes, its consumers' states and its dead letters.
@@ -164,6 +168,9 @@ pub trait Store: Send + Sync + 'static {
         consumer: ConsumerId,
         position: u64,
     ) -> Result<()>;
+
+    /// The consumers that have a state here.
+    async fn consumers(&self) -> Result<Vec<ConsumerId>>;
 
     /// Removes a consumer's state and dead letters.
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
@@ -223,22 +230,23 @@ pub trait Store: Send + Sync + 'static {
         records: Option<&[RecordId]>,
     ) -> Result<u64>;
 
-    /// Delivers dead records again at attempt 1: these, or all; those that match `selection`. Answers
-    /// how many were dead. Where all are more than a consumer may hold, the others stay dead until what
-    /// was redriven before them was delivered.
+    /// Delivers dead records again at attempt 1: these, or all; those that match `selection`, which was
+    /// resolved after `upto` was read, as for [`Next`]. Answers how many were dead. Of all, no more than
+    /// [`REDRIVEN_AT_ONCE`] wait for a worker at once; the others stay dead until those were delivered.
     async fn redrive(
         &self,
         consumer: ConsumerId,
         now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
+        upto: u64,
     ) -> Result<u64>;
 
     // ---- idempotency
 
     /// Claims an idempotency key, or tells what it was used for. Claims and answers older than `forget`
-    /// are gone. A claim that was abandoned, or whose process has ended without an answer, can be
-    /// claimed again by the same request.
+    /// are gone. A claim without an answer can be claimed again by the same request: whether it is
+    /// still being worked on is the caller's to know.
     async fn claim(
         &self,
         key: &AnswerKey,
@@ -246,9 +254,6 @@ pub trait Store: Send + Sync + 'static {
         now: Timestamp,
         forget: Timestamp,
     ) -> Result<Claim>;
-
-    /// Whether the work for a claimed key was done is not known.
-    async fn abandon(&self, key: &AnswerKey) -> Result<()>;
 
     /// Keeps the (sealed) answer for a claimed key; `None`, where nothing was done, gives the key free
     /// again.

@@ -1,4 +1,4 @@
-//! Checking credentials against providers that do not behave.
+//! Checking credentials against providers that do not behave, and removing what is being used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,20 @@ use std::time::Duration;
 use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
 use headrace_engine::{Clock, Engine, Error, NewCredential, Providers, SyncParts, SystemClock};
+use headrace_model::config::{Frequency, Stream, Sync};
 use headrace_model::seal::Keyring;
 use headrace_model::secret::Secret;
+use headrace_model::{CredentialId, OrgId, StreamId};
+use headrace_store::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-/// An engine whose Stripe is at `base`, and is waited for only shortly.
-async fn engine(folder: &TempDir, base: &str) -> Arc<Engine> {
+const SHORT: Duration = Duration::from_millis(200);
+/// Long enough for a test to fail by it.
+const LONG: Duration = Duration::from_secs(120);
+
+/// An engine whose Stripe is at `base`, and is waited for so long.
+async fn engine(folder: &TempDir, base: &str, timeout: Duration) -> Arc<Engine> {
     let url = format!("sqlite:{}", folder.path().display());
     let store = headrace_store::open(&url).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -21,7 +28,7 @@ async fn engine(folder: &TempDir, base: &str) -> Arc<Engine> {
     let providers = Arc::new(Providers::load(None, &bases).unwrap());
     let keyring = Arc::new(Keyring::parse(&Keyring::line([7; 36])).unwrap());
     let settings = OutboundSettings {
-        timeout: Duration::from_millis(200),
+        timeout,
         ..OutboundSettings::default()
     };
     let outbound = Arc::new(Outbound::new(Arc::clone(&clock), settings).unwrap());
@@ -43,20 +50,50 @@ async fn engine(folder: &TempDir, base: &str) -> Arc<Engine> {
     Engine::start(store, clock, parts, None).await.unwrap()
 }
 
-async fn put(engine: &Engine) -> Error {
-    let org = engine.first_org().await.unwrap();
+fn credential(verify: bool) -> NewCredential {
     let fields = BTreeMap::from([("secret".to_owned(), "sk_test_x".to_owned())]);
-    let new = NewCredential {
+    NewCredential {
         kind: "stripe_key".to_owned(),
         name: None,
         fields: Secret(fields),
         oauth_app_id: None,
         metadata: None,
-        verify: true,
+        verify,
         id: None,
-    };
+    }
+}
+
+async fn put(engine: &Engine) -> Error {
+    let org = engine.first_org().await.unwrap();
+    let new = credential(true);
     assert!(!format!("{new:?}").contains("sk_test_x"), "{new:?}");
     engine.put_credential(org, new).await.unwrap_err()
+}
+
+/// The organisation, and a sync of a new stream that is not to run.
+async fn unmade_sync(engine: &Engine) -> (OrgId, Sync) {
+    let org = engine.first_org().await.unwrap();
+    let stream = Stream {
+        slug: "dev".to_owned(),
+        tombstone_retention_days: None,
+    };
+    let stream = engine.create_stream(org, stream, None).await.unwrap();
+    let sync = Sync {
+        provider: "stripe".to_owned(),
+        name: "test".to_owned(),
+        slug: None,
+        stream_id: StreamId(stream.id),
+        credential_id: CredentialId(Uuid::nil()),
+        collection_ids: vec!["stripe:customer".to_owned()],
+        rate_limit: None,
+        max_age_days: None,
+        sync_frequency: Frequency::Continuous,
+        external_id: None,
+        metadata: Default::default(),
+        enabled: false,
+        paused: Default::default(),
+    };
+    (org, sync)
 }
 
 #[tokio::test]
@@ -65,10 +102,46 @@ async fn a_provider_that_never_answers_is_told_from_one_that_cannot_be_reached()
     // Connections are taken by the system; nobody reads them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/v1", silent.local_addr().unwrap());
-    let late = put(&*engine(&folder, &base).await).await;
+    let late = put(&*engine(&folder, &base, SHORT).await).await;
     assert!(matches!(late, Error::UpstreamTimeout(_)), "{late:?}");
     drop(silent);
     let folder = tempfile::tempdir().unwrap();
-    let gone = put(&*engine(&folder, &base).await).await;
+    let gone = put(&*engine(&folder, &base, SHORT).await).await;
     assert!(matches!(gone, Error::Upstream(_)), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_stream_can_be_removed_while_the_provider_is_asked_about_a_sync_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v1", silent.local_addr().unwrap());
+    let engine = engine(&folder, &base, LONG).await;
+    let (org, sync) = unmade_sync(&engine).await;
+    let creator = Arc::clone(&engine);
+    let creating = tokio::spawn(async move {
+        let new = Some(credential(true));
+        creator.create_sync(org, sync, new, None).await.map(drop)
+    });
+    let _asked = silent.accept().await.unwrap();
+    let removing = engine.delete_stream(org, "dev", false);
+    let removed = tokio::time::timeout(LONG / 2, removing).await;
+    removed.unwrap().unwrap();
+    assert!(!creating.is_finished());
+    creating.abort();
+}
+
+#[tokio::test]
+async fn a_credential_is_not_removed_by_who_has_not_seen_its_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine(&folder, "http://127.0.0.1:9/v1", SHORT).await;
+    let (org, sync) = unmade_sync(&engine).await;
+    let put = engine.put_credential(org, credential(false)).await;
+    let (seen, _) = put.unwrap();
+    let sync = Sync {
+        credential_id: CredentialId(seen.id),
+        ..sync
+    };
+    engine.create_sync(org, sync, None, None).await.unwrap();
+    let removed = engine.store().write(vec![seen.delete()]).await;
+    assert!(matches!(removed, Err(StoreError::Changed { .. })));
 }

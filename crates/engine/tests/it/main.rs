@@ -5,10 +5,12 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod consumers;
 mod credentials;
 mod desk;
 mod expiry;
 mod policies;
+mod removals;
 mod retention;
 mod sync;
 mod sync_behind;

@@ -41,6 +41,11 @@ async fn a_tombstone_leaves_after_its_days_when_every_consumer_that_wants_it_has
         ..Filter::default()
     };
     let other = desk.consumer(DeliverPolicy::All, charges).await;
+    let present = Filter {
+        deleted: Some(false),
+        ..Filter::default()
+    };
+    desk.consumer(DeliverPolicy::All, present).await;
     desk.clock.leap(31 * 86_400);
     desk.put(CUSTOMER, "young", None).await;
     assert_eq!(left(&desk).await, ["old", "young"], "unlimited");

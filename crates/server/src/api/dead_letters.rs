@@ -142,7 +142,8 @@ struct CountOut {
     count: u64,
 }
 
-/// Delivers dead records again, at attempt 1, in their current versions.
+/// Delivers dead records again, at attempt 1, in their current versions. By id at most 1000 at once, and
+/// none (409) while as many wait for a worker; all of them follow each other as they are delivered.
 #[utoipa::path(post, path = "/v1/http-consumers/{consumer}/dead-letters/redrive", tag = "consumers",
     params(("consumer" = String, Path, description = "id or slug")), request_body = WhichIn,
     responses((status = 200, body = CountOut), Errors))]

@@ -96,7 +96,8 @@ async fn keyed(
         key: key.to_owned(),
     };
     let request = hash.finalize().into();
-    match app.engine.claim(&key, request).await? {
+    let (claim, in_use) = app.engine.claim(&key, request).await?;
+    match claim {
         Claim::Answered(Answer { status, body }) => return replayed(app, &key, status, &body),
         Claim::Running => {
             let summary =
@@ -117,7 +118,9 @@ async fn keyed(
     let work = tokio::spawn(async move {
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         breakpoint(Breakpoint::Unanswered);
-        keep(&app, &key, response).await
+        let answered = keep(&app, &key, response).await;
+        drop(in_use);
+        answered
     });
     work.await
         .map_err(|_| ApiError::new(Code::Internal, "the server failed; its log has the reason"))?
@@ -127,7 +130,6 @@ async fn keyed(
 /// the work, and leaves it to the same request.
 async fn keep(app: &App, key: &AnswerKey, response: Response) -> Result<Response, ApiError> {
     if response.status().is_server_error() {
-        app.engine.abandon(key).await?;
         return Ok(response);
     }
     if !response.status().is_success() {

@@ -246,8 +246,11 @@ async fn list_syncs(
     if let Some(health) = health {
         let mut matching = Vec::new();
         for sync in syncs {
-            if app.engine.sync_status(&sync).await?.health.status == health {
-                matching.push(sync);
+            match app.engine.sync_status(&sync).await {
+                Ok(status) if status.health.status == health => matching.push(sync),
+                // One of another health, or one that was removed since the list was read.
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         syncs = matching;

@@ -260,3 +260,26 @@ async fn what_is_fixed_of_a_sync_is_refused() {
         assert_eq!(listed["data"].as_array().unwrap().len(), count, "{filter}");
     }
 }
+
+#[tokio::test]
+async fn a_purged_collection_that_comes_back_before_the_sync_runs_again_is_read_anew() {
+    let server = with_backlog(Setup::new()).await;
+    let sync = text(&server.get("/v1/syncs").await["data"][0]["id"]);
+    let path = format!("/v1/syncs/{sync}");
+    let products = json!({"collection_ids": ["stripe:product"]});
+    let both = json!({"collection_ids": ["stripe:product", "stripe:customer"]});
+    let count = async || server.get("/v1/streams/dev").await["stats"]["record_count"].clone();
+    server
+        .patch(&path, json!({"status": "disabled"}))
+        .await
+        .expect(200);
+    let purge = format!("{path}?records=delete");
+    server.patch(&purge, products).await.expect(200);
+    assert_eq!(count().await, 0);
+    server.patch(&path, both).await.expect(200);
+    server
+        .patch(&path, json!({"status": "active"}))
+        .await
+        .expect(200);
+    server.until(|| async { count().await == 2 }).await;
+}

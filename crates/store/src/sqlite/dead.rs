@@ -10,11 +10,15 @@ use super::SqliteStore;
 use super::error::Tx;
 use super::keys;
 use super::turn::Turn;
-use crate::{Result, Selection, StoreError};
+use crate::{REDRIVEN_AT_ONCE, Result, Selection, StoreError};
 
-/// So many dead letters are redriven at once. The rest of a redrive of everything follows as what was
-/// redriven is delivered: a consumer's memory does not grow with its dead letters.
-pub(super) const REDRIVEN_AT_ONCE: usize = 1_000;
+/// Which of the dead.
+enum Which {
+    /// These records.
+    These(Vec<RecordId>),
+    /// The first so many that were dead at this time.
+    First(Timestamp, usize),
+}
 
 /// Dead records, each with the index of its current entry, if that matches.
 type Dead = Vec<(RecordId, Option<u64>)>;
@@ -28,45 +32,56 @@ impl SqliteStore {
         now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
+        upto: u64,
     ) -> Result<u64> {
-        let mut turn = self.turn(consumer).await?;
-        let count = match records {
-            Some(records) => {
-                let dead = self.dead(&turn, Some(records), now, selection).await?;
-                turn.active.machine.redrive(&dead);
-                dead.len() as u64
-            }
-            None => {
-                let count = turn.cell.dead.load(Ordering::SeqCst);
-                if count == 0 {
-                    return Ok(0);
+        loop {
+            let mut turn = self.turn(consumer).await?;
+            let count = match records {
+                Some(records) => {
+                    let these = Which::These(records.to_vec());
+                    let dead = self.dead(&turn, these, selection, upto).await?;
+                    if !dead.is_empty() {
+                        turn.active.machine.redrive(&dead);
+                    }
+                    dead.len() as u64
                 }
+                None => turn.cell.dead.load(Ordering::SeqCst).max(0).cast_unsigned(),
+            };
+            if records.is_none() && count > 0 {
                 turn.active.machine.begin_redrive(now);
-                self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection)
+                self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection, upto)
                     .await?;
-                count.max(0).cast_unsigned()
             }
-        };
-        if let Some(pending) = self.submit(&mut turn) {
-            drop(turn);
-            pending.durable().await?;
+            match self.submit(&mut turn) {
+                Some(pending) => {
+                    drop(turn);
+                    pending.durable().await?;
+                    return Ok(count);
+                }
+                None if self.settled(turn).await? => return Ok(count),
+                None => {}
+            }
         }
-        Ok(count)
     }
 
-    /// Goes on with a redrive of everything where there is room for so many.
+    /// Goes on with a redrive of everything where fewer than a batch are ready: with as many as there
+    /// is room for, so that the batches that follow find theirs ready.
     pub(super) async fn redrive_on(
         &self,
         turn: &mut Turn,
-        room: usize,
+        batch: usize,
         selection: &Selection,
+        upto: u64,
     ) -> Result<()> {
         let machine = &turn.active.machine;
-        let room = room.min(REDRIVEN_AT_ONCE).saturating_sub(machine.ready());
-        let Some(dead_at) = machine.redriving().filter(|_| room > 0) else {
+        let room = REDRIVEN_AT_ONCE.saturating_sub(machine.ready());
+        let is_short = machine.ready() < batch.min(REDRIVEN_AT_ONCE);
+        let Some(dead_at) = machine.redriving().filter(|_| is_short) else {
             return Ok(());
         };
-        let mut dead = self.dead(turn, None, dead_at, selection).await?;
+        // One more tells whether that is all.
+        let first = Which::First(dead_at, room + 1);
+        let mut dead = self.dead(turn, first, selection, upto).await?;
         let is_all = dead.len() <= room;
         dead.truncate(room);
         let machine = &mut turn.active.machine;
@@ -79,26 +94,24 @@ impl SqliteStore {
         Ok(())
     }
 
-    /// Those of the records that are dead; or the first that were dead at this time, one more than are
-    /// redriven at once.
     async fn dead(
         &self,
         turn: &Turn,
-        records: Option<&[RecordId]>,
-        dead_at: Timestamp,
+        which: Which,
         selection: &Selection,
+        upto: u64,
     ) -> Result<Dead> {
         let (no, stream) = (turn.active.no, turn.active.stream.log().no);
-        let (records, selection) = (records.map(<[_]>::to_vec), selection.clone());
+        let selection = selection.clone();
         // Asked of the writer: what was submitted before is in the answer.
         self.writer
             .write("read dead letters", move |db| {
-                let dead = match records {
-                    Some(records) => dead_of(db, no, records)?,
-                    None => dead_before(db, no, dead_at)?,
+                let dead = match which {
+                    Which::These(records) => dead_of(db, no, records)?,
+                    Which::First(dead_at, limit) => dead_before(db, no, dead_at, limit)?,
                 };
                 dead.into_iter()
-                    .map(|record| Ok((record, current(db, stream, record, &selection)?)))
+                    .map(|record| Ok((record, current(db, stream, record, &selection, upto)?)))
                     .collect::<Tx<Dead>>()
             })
             .await
@@ -183,13 +196,13 @@ fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
     Ok(no.ok_or(StoreError::NoConsumer)?)
 }
 
-/// The first that were dead at this time, one more than are redriven at once.
-fn dead_before(db: &Connection, no: i64, dead_at: Timestamp) -> Tx<Vec<RecordId>> {
+/// The first so many that were dead at this time.
+fn dead_before(db: &Connection, no: i64, dead_at: Timestamp, limit: usize) -> Tx<Vec<RecordId>> {
     let mut query = db.prepare_cached(
         "select record from dead_letter where consumer = ? and died_at <= ?
          order by died_at limit ?",
     )?;
-    let limit = REDRIVEN_AT_ONCE as i64 + 1;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let dead = query.query_map(params![no, dead_at.as_micros(), limit], |row| row.get(0))?;
     dead.map(|record| Ok(RecordId::from_bytes(record?)))
         .collect()
@@ -216,11 +229,14 @@ fn current(
     stream: Option<i64>,
     record: RecordId,
     selection: &Selection,
+    upto: u64,
 ) -> Tx<Option<u64>> {
     let Some(stream) = stream else {
         return Ok(None);
     };
     let key = keys::find(db, stream, record)?;
-    let key = key.filter(|key| selection.takes(key.lane, key.known.deleted));
+    // Of what lies beyond, the selection may not know the lane yet.
+    let key =
+        key.filter(|key| key.known.idx > upto || selection.takes(key.lane, key.known.deleted));
     Ok(key.map(|key| key.known.idx))
 }

@@ -6,9 +6,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use crate::{Answer, AnswerKey, Claim};
 
-/// The status of a claim that was abandoned; one that is being worked on has none.
-const ABANDONED: u16 = 0;
-
 /// Claims a key, or tells what it was used for.
 pub(super) fn claim(
     db: &Connection,
@@ -32,15 +29,9 @@ pub(super) fn claim(
         .optional()?;
     match used {
         Some((by, ..)) if by != request => Ok(Claim::OtherRequest),
-        Some((_, None, ..)) => Ok(Claim::Running),
-        Some((_, Some(ABANDONED), _, since)) => {
-            db.prepare_cached(
-                "update idempotency set status = null where org = ? and endpoint = ? and key = ?",
-            )?
-            .execute(params![org, key.endpoint, key.key])?;
-            let since = Timestamp::from_micros(since);
-            Ok(Claim::Yours { since })
-        }
+        Some((_, None, _, since)) => Ok(Claim::Yours {
+            since: Timestamp::from_micros(since),
+        }),
         Some((_, Some(status), body, _)) => Ok(Claim::Answered(Answer {
             status,
             body: body.unwrap_or_default(),
@@ -60,30 +51,6 @@ pub(super) fn claim(
             Ok(Claim::Yours { since: now })
         }
     }
-}
-
-/// Abandons the claims of a process that has ended: no other process has this database.
-pub(super) fn abandon_all(db: &Connection) -> Tx<()> {
-    db.execute(
-        "update idempotency set status = ? where status is null",
-        [ABANDONED],
-    )?;
-    Ok(())
-}
-
-/// Lets the same request claim the key again.
-pub(super) fn abandon(db: &Connection, key: &AnswerKey) -> Tx<()> {
-    db.prepare_cached(
-        "update idempotency set status = ?
-         where org = ? and endpoint = ? and key = ? and status is null",
-    )?
-    .execute(params![
-        ABANDONED,
-        key.org.0.as_bytes(),
-        key.endpoint,
-        key.key
-    ])?;
-    Ok(())
 }
 
 /// Keeps the answer, or gives the key free.

@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../migrations/0003_retention.sql"),
     ),
     ("redrive", include_str!("../../migrations/0004_redrive.sql")),
+    ("tidy", include_str!("../../migrations/0005_tidy.sql")),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -78,7 +78,6 @@ impl SqliteStore {
         let (db, checkpoints, streams) = (|| -> Tx<_> {
             let mut db = open_writer(&file)?;
             migrate::migrate(&mut db)?;
-            idempotency::abandon_all(&db)?;
             let checkpoints = Checkpoints::new(&db, log)?;
             let streams = Streams::load(&db)?;
             Ok((db, checkpoints, streams))

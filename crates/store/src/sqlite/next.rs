@@ -9,7 +9,7 @@ use super::SqliteStore;
 use super::consumers::Active;
 use super::rows::{Found, Room};
 use super::turn::Turn;
-use crate::{Breakpoint, Message, Next, Result, Row, breakpoint};
+use crate::{Breakpoint, Message, Next, REDRIVEN_AT_ONCE, Result, Row, breakpoint};
 
 impl SqliteStore {
     /// Leases what is due and what follows. Durable when it answers.
@@ -21,14 +21,14 @@ impl SqliteStore {
         loop {
             let mut turn = self.turn(consumer).await?;
             turn.active.machine.expire(next.now, next.policy);
-            self.redrive_on(&mut turn, next.batch, next.selection)
+            self.redrive_on(&mut turn, next.batch, next.selection, next.upto)
                 .await?;
             let messages = self.fill(&mut turn, &next).await?;
             let machine = &turn.active.machine;
             // What was dead and does not match has made room for what may.
             let has_more = messages.is_empty()
                 && machine.redriving().is_some()
-                && machine.ready() < next.batch;
+                && machine.ready() < next.batch.min(REDRIVEN_AT_ONCE);
             match self.submit(&mut turn) {
                 Some(pending) => {
                     drop(turn);

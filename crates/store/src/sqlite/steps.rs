@@ -40,6 +40,13 @@ pub(super) struct Step {
     pub(super) changes: Vec<Change>,
 }
 
+/// The consumers that have a state.
+pub(super) fn ids(db: &Connection) -> Tx<Vec<ConsumerId>> {
+    let mut query = db.prepare_cached("select id from consumer order by no")?;
+    let ids = query.query_map([], |row| Ok(ConsumerId(Uuid::from_bytes(row.get(0)?))))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Reads a consumer's state.
 pub(super) fn load(db: &Connection, id: ConsumerId) -> Tx<Loaded> {
     let (no, stream, seq, position, generation, redriving) = db

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::append::{self, Prepared};
 use super::error::backend;
 use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, syncing};
+use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, steps, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
     Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
@@ -216,6 +216,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn consumers(&self) -> Result<Vec<ConsumerId>> {
+        self.readers
+            .read("list the consumers' states", steps::ids)
+            .await
+    }
+
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()> {
         self.remove_consumer(consumer).await
     }
@@ -298,8 +304,10 @@ impl Store for SqliteStore {
         now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
+        upto: u64,
     ) -> Result<u64> {
-        self.redrive_dead(consumer, now, records, selection).await
+        self.redrive_dead(consumer, now, records, selection, upto)
+            .await
     }
 
     async fn claim(
@@ -313,15 +321,6 @@ impl Store for SqliteStore {
         self.writer
             .write("claim an idempotency key", move |db| {
                 idempotency::claim(db, &key, request, now, forget)
-            })
-            .await
-    }
-
-    async fn abandon(&self, key: &AnswerKey) -> Result<()> {
-        let key = key.clone();
-        self.writer
-            .write("abandon an idempotency key", move |db| {
-                idempotency::abandon(db, &key)
             })
             .await
     }

@@ -1,10 +1,11 @@
-//! Sweeping: tombstones that are old enough, and purge entries, leave the log once everybody has
-//! passed them.
+//! Sweeping: purge entries leave the log, and tombstones that are old enough once everybody has passed
+//! them.
 //!
 //! The live set suggests tombstones; the transaction decides, from what is durable. Every step of a
 //! consumer that could still want one was written before, or is computed on a log without it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use headrace_model::{ConsumerId, LaneNo, RecordId, StreamId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -35,8 +36,24 @@ struct Part {
     end: u64,
 }
 
+/// What may leave a part of a log.
+struct Leaving {
+    stream: Delta,
+    tombstones: Vec<Tombstone>,
+    purges: Vec<u64>,
+    /// Up to here it was looked.
+    end: u64,
+}
+
+struct Tombstone {
+    idx: u64,
+    record: RecordId,
+    lane: LaneNo,
+    bytes: u64,
+}
+
 impl SqliteStore {
-    /// One step.
+    /// One step. It is computed twice: the writer is not asked where nothing leaves.
     pub(super) async fn sweep_log(&self, stream: StreamId, sweep: Sweep) -> Result<Swept> {
         let cell = self.stream(stream)?;
         let old = match sweep.tombstones_before {
@@ -52,8 +69,21 @@ impl SqliteStore {
             .last()
             .filter(|_| tombstones.len() == sweep.limit);
         let end = full.copied().unwrap_or(sweep.upto);
-        let part = Part { tombstones, end };
-        let run = move |db: &Connection| run(db, stream, part, &sweep);
+        let asked = Arc::new((Part { tombstones, end }, sweep));
+        let look = Arc::clone(&asked);
+        let leaving = self
+            .readers
+            .read("look for what may leave the log", move |db| {
+                leaving(db, stream, &look.0, &look.1)
+            })
+            .await?;
+        let Some(leaving) = leaving else {
+            return Ok(Swept::default());
+        };
+        if leaving.tombstones.is_empty() && leaving.purges.is_empty() {
+            return Ok(leaving.swept(&asked.1));
+        }
+        let run = move |db: &Connection| run(db, stream, &asked.0, &asked.1);
         let after = move |done: Option<&Option<Done>>| {
             if let Some(Some(done)) = done {
                 cell.publish(&done.delta);
@@ -65,8 +95,18 @@ impl SqliteStore {
     }
 }
 
-/// `None` where there is no log.
-fn run(db: &Connection, stream: StreamId, mut part: Part, sweep: &Sweep) -> Tx<Option<Done>> {
+impl Leaving {
+    fn swept(&self, sweep: &Sweep) -> Swept {
+        Swept {
+            tombstones: self.tombstones.len(),
+            purges: self.purges.len(),
+            next: (self.end < sweep.upto).then_some(self.end),
+        }
+    }
+}
+
+/// What may leave; `None` where there is no log.
+fn leaving(db: &Connection, stream: StreamId, part: &Part, sweep: &Sweep) -> Tx<Option<Leaving>> {
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Delta {
             no: row.get(0)?,
@@ -79,43 +119,58 @@ fn run(db: &Connection, stream: StreamId, mut part: Part, sweep: &Sweep) -> Tx<O
         .prepare_cached("select no, last_idx, bytes from stream where id = ?")?
         .query_row([stream.0.as_bytes()], read)
         .optional()?;
-    let Some(mut delta) = found else {
+    let Some(delta) = found else {
         return Ok(None);
     };
     let purges = purges(db, delta.no, sweep.after, part.end, sweep.limit)?;
-    if let Some((last, _)) = purges.last().filter(|_| purges.len() == sweep.limit) {
-        part.end = *last;
-        part.tombstones.retain(|idx| *idx <= part.end);
-    }
-    let mut readers = Readers::behind(db, stream, part.end)?;
-    let mut swept = Swept {
-        next: (part.end < sweep.upto).then_some(part.end),
-        ..Swept::default()
-    };
-    for (idx, lane) in purges {
-        if !readers.want(idx, lane, sweep) {
-            db.prepare_cached("delete from log where id = ?")?
-                .execute([row_id(delta.no, idx)])?;
-            swept.purges += 1;
-        }
-    }
+    let full = purges.last().filter(|_| purges.len() == sweep.limit);
+    let end = full.copied().unwrap_or(part.end);
+    let mut tombstones = Vec::new();
     if let Some(before) = sweep.tombstones_before {
+        let mut readers = Readers::behind(db, stream, end)?;
         let in_use = in_use(db, stream, &part.tombstones)?;
-        for idx in part.tombstones {
-            if let Some((record, lane, bytes)) = tombstone(db, delta.no, idx, before)?
+        for idx in part.tombstones.iter().copied().filter(|idx| *idx <= end) {
+            if let Some(found) = tombstone(db, delta.no, idx, before)?
                 && !in_use.contains(&idx)
-                && !readers.want(idx, lane, sweep)
+                && !readers.want(idx, found.lane, sweep)
             {
-                take_out(db, delta.no, idx, record)?;
-                swept.tombstones += 1;
-                delta.bytes = delta.bytes.saturating_sub(bytes);
-                delta.moves.push(Move::Out {
-                    idx,
-                    lane,
-                    deleted: true,
-                });
+                tombstones.push(found);
             }
         }
+    }
+    Ok(Some(Leaving {
+        stream: delta,
+        tombstones,
+        purges,
+        end,
+    }))
+}
+
+/// Takes out what may leave. `None` where there is no log.
+fn run(db: &Connection, stream: StreamId, part: &Part, sweep: &Sweep) -> Tx<Option<Done>> {
+    let Some(leaving) = leaving(db, stream, part, sweep)? else {
+        return Ok(None);
+    };
+    let swept = leaving.swept(sweep);
+    let mut delta = leaving.stream;
+    for idx in leaving.purges {
+        take_out(db, delta.no, idx)?;
+    }
+    for Tombstone {
+        idx,
+        record,
+        lane,
+        bytes,
+    } in leaving.tombstones
+    {
+        take_out(db, delta.no, idx)?;
+        keys::remove(db, record)?;
+        delta.bytes = delta.bytes.saturating_sub(bytes);
+        delta.moves.push(Move::Out {
+            idx,
+            lane,
+            deleted: true,
+        });
     }
     if swept.tombstones > 0 {
         db.prepare_cached("update stream set bytes = ? where no = ?")?
@@ -124,27 +179,20 @@ fn run(db: &Connection, stream: StreamId, mut part: Part, sweep: &Sweep) -> Tx<O
     Ok(Some(Done { swept, delta }))
 }
 
-/// Purge entries after `after` up to `end`, with their lanes.
-fn purges(db: &Connection, no: i64, after: u64, end: u64, limit: usize) -> Tx<Vec<(u64, LaneNo)>> {
+/// Purge entries after `after` up to `end`.
+fn purges(db: &Connection, no: i64, after: u64, end: u64, limit: usize) -> Tx<Vec<u64>> {
     let mut query = db.prepare_cached(
-        "select id, lane from log where kind = 2 and id > ? and id <= ? order by id limit ?",
+        "select id from log where kind = 2 and id > ? and id <= ? order by id limit ?",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let bounds = params![row_id(no, after), row_id(no, end), limit];
-    let found = query.query_map(bounds, |row| {
-        Ok((split_row_id(row.get(0)?).1, LaneNo(row.get(1)?)))
-    })?;
+    let found = query.query_map(bounds, |row| Ok(split_row_id(row.get(0)?).1))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The tombstone at the index, with its lane and its size, if it is old enough. A dead letter keeps
-/// its own: what is redriven is dead until its next delivery is durable.
-fn tombstone(
-    db: &Connection,
-    no: i64,
-    idx: u64,
-    before: Timestamp,
-) -> Tx<Option<(RecordId, LaneNo, u64)>> {
+/// The tombstone at the index, if it is old enough. A dead letter keeps its own: what is redriven is
+/// dead until its next delivery is durable.
+fn tombstone(db: &Connection, no: i64, idx: u64, before: Timestamp) -> Tx<Option<Tombstone>> {
     let found = db
         .prepare_cached(
             "select record, lane, length(data) from log
@@ -152,18 +200,21 @@ fn tombstone(
                  and not exists (select 1 from dead_letter where dead_letter.record = log.record)",
         )?
         .query_row(params![row_id(no, idx), before.as_micros()], |row| {
-            let bytes = row.get::<_, i64>(2)?.cast_unsigned();
-            let record = RecordId::from_bytes(row.get(0)?);
-            Ok((record, LaneNo(row.get(1)?), bytes))
+            Ok(Tombstone {
+                idx,
+                record: RecordId::from_bytes(row.get(0)?),
+                lane: LaneNo(row.get(1)?),
+                bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+            })
         })
         .optional()?;
     Ok(found)
 }
 
-fn take_out(db: &Connection, no: i64, idx: u64, record: RecordId) -> Tx<()> {
+fn take_out(db: &Connection, no: i64, idx: u64) -> Tx<()> {
     db.prepare_cached("delete from log where id = ?")?
         .execute([row_id(no, idx)])?;
-    keys::remove(db, record)
+    Ok(())
 }
 
 /// Those of the indexes that a consumer of the stream has outstanding or holds.

@@ -155,7 +155,7 @@ pub(crate) async fn a_purge_removes_the_dead_letter(backend: &impl Backend) {
     assert_eq!(dead(&*store).await.len(), 2);
     assert_eq!(
         store
-            .redrive(CONSUMER, at(10_000), None, &everything())
+            .redrive(CONSUMER, at(10_000), None, &everything(), u64::MAX)
             .await
             .unwrap(),
         2
@@ -168,7 +168,7 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
     let worker = after_three_deaths(&*store).await;
     let some = [record("a"), record("a"), record("nobody")];
     let redriven = store
-        .redrive(CONSUMER, at(10_000), Some(&some), &everything())
+        .redrive(CONSUMER, at(10_000), Some(&some), &everything(), u64::MAX)
         .await
         .unwrap();
     assert_eq!(redriven, 1);
@@ -183,7 +183,7 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
     };
     assert_eq!(
         store
-            .redrive(CONSUMER, at(10_000), None, &present)
+            .redrive(CONSUMER, at(10_000), None, &present, u64::MAX)
             .await
             .unwrap(),
         2
@@ -192,18 +192,30 @@ pub(crate) async fn redriven_records_are_delivered_anew(backend: &impl Backend) 
     assert_eq!(worker.counts().await.2, 0);
     assert_eq!(
         store
-            .redrive(CONSUMER, at(10_000), None, &everything())
+            .redrive(CONSUMER, at(10_000), None, &everything(), u64::MAX)
             .await
             .unwrap(),
         0
     );
 }
 
+pub(crate) async fn what_the_selection_cannot_know_is_redriven(backend: &impl Backend) {
+    let store = backend.open().await;
+    let worker = after_three_deaths(&*store).await;
+    let nothing_yet = Selection {
+        lanes: Some([].into()),
+        deleted: None,
+    };
+    let redriven = store.redrive(CONSUMER, at(10_000), None, &nothing_yet, 2);
+    assert_eq!(redriven.await.unwrap(), 3);
+    assert_eq!(brief(&worker.next(300, 9).await), ["c=1×1"]);
+}
+
 pub(crate) async fn a_redrive_outlives_the_store(backend: &impl Backend) {
     let store = backend.open().await;
     after_three_deaths(&*store).await;
     store
-        .redrive(CONSUMER, at(10_000), None, &everything())
+        .redrive(CONSUMER, at(10_000), None, &everything(), u64::MAX)
         .await
         .unwrap();
     store.close().await.unwrap();
@@ -249,7 +261,7 @@ pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backe
     let dead_count = COUNT as u64;
     assert_eq!(worker.counts().await, (0, 0, dead_count));
     let everything = everything();
-    let redrive = store.redrive(CONSUMER, at(300), None, &everything);
+    let redrive = store.redrive(CONSUMER, at(300), None, &everything, u64::MAX);
     assert_eq!(redrive.await.unwrap(), dead_count);
     let held = async || {
         let mut held = 0;
@@ -262,6 +274,14 @@ pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backe
     let first = worker.next(301, 1).await;
     worker.reject(&first[0], 301).await;
     let mut delivered = 0;
+    for (batch, left) in [(999, 0), (1, 999)] {
+        let messages = worker.next(302, batch).await;
+        delivered += messages.len();
+        assert_eq!(held().await, left, "what the next batches find ready");
+        for message in &messages {
+            worker.ack(message).await;
+        }
+    }
     loop {
         let messages = worker.next(302, 400).await;
         if messages.is_empty() {
@@ -293,7 +313,7 @@ pub(crate) async fn a_redrive_under_way_outlives_the_store(backend: &impl Backen
         worker.reject(&message, 200).await;
     }
     let everything = everything();
-    let redrive = store.redrive(CONSUMER, at(300), None, &everything);
+    let redrive = store.redrive(CONSUMER, at(300), None, &everything, u64::MAX);
     redrive.await.unwrap();
     store.close().await.unwrap();
     let store = backend.open().await;

@@ -65,7 +65,7 @@ macro_rules! conformance {
             old_tombstones_leave_once_everybody_has_passed,
             what_is_not_settled_stays,
             a_dead_letter_keeps_its_tombstone,
-            purge_entries_leave_once_everybody_has_passed,
+            purge_entries_wait_for_no_consumer,
             a_sweep_goes_in_steps,
         });
         $crate::conformance::conformance!($backend: syncing {
@@ -103,6 +103,7 @@ macro_rules! conformance {
             a_newer_version_removes_the_dead_letter,
             a_purge_removes_the_dead_letter,
             redriven_records_are_delivered_anew,
+            what_the_selection_cannot_know_is_redriven,
             a_redrive_outlives_the_store,
             a_redrive_of_more_than_fits_goes_on_as_it_is_delivered,
             a_redrive_under_way_outlives_the_store,

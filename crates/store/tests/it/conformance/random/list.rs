@@ -11,7 +11,7 @@ pub(super) const LANES: [&str; 3] = ["customer", "invoice", "price"];
 pub(super) struct List {
     pub(super) entries: Vec<Entry>,
     pub(super) last: u64,
-    purges: Vec<Entry>,
+    purges: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +62,9 @@ impl List {
         idx
     }
 
-    pub(super) fn push_purge(&mut self, lane: usize) {
+    pub(super) fn push_purge(&mut self) {
         self.last += 1;
-        self.purges.push(Entry {
-            idx: self.last,
-            record: RecordId(0),
-            lane,
-            deleted: true,
-            size: 0,
-            at: Timestamp::default(),
-        });
+        self.purges += 1;
     }
 
     /// Takes the record's entry out, and tells its index.
@@ -83,16 +76,16 @@ impl List {
         Some(self.entries.remove(place).idx)
     }
 
-    /// Takes out what is old enough and what nobody wants: how many tombstones and purge entries.
+    /// Takes out tombstones that are old enough and that nobody wants, and purge entries: how many.
     pub(super) fn sweep(
         &mut self,
         before: Timestamp,
         wanted: impl Fn(&Entry) -> bool,
     ) -> (usize, usize) {
-        let (tombstones, purges) = (self.entries.len(), self.purges.len());
+        let tombstones = self.entries.len();
         self.entries
             .retain(|entry| !entry.deleted || entry.at >= before || wanted(entry));
-        self.purges.retain(wanted);
-        (tombstones - self.entries.len(), purges - self.purges.len())
+        let purges = std::mem::take(&mut self.purges);
+        (tombstones - self.entries.len(), purges)
     }
 }

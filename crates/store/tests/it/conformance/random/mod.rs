@@ -210,7 +210,7 @@ impl World {
         let left = self.list.leave(record);
         assert_eq!(purged == 1, left.is_some(), "purged");
         if purged == 1 {
-            self.list.push_purge(lane);
+            self.list.push_purge();
             self.readers
                 .iter_mut()
                 .for_each(|reader| reader.forget(record));

@@ -1,0 +1,141 @@
+//! What goes with what was removed, and nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headrace_engine::{NewCredential, SyncPatch};
+use headrace_model::config::{Frequency, Sync};
+use headrace_model::record::{Content, Observation, Origin, Version};
+use headrace_model::secret::Secret;
+use headrace_model::{CredentialId, RecordId, SyncId, Timestamp};
+use headrace_store::{Batch, Kind, Object, Write};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::desk::{CHARGE, CUSTOMER, Desk};
+
+const SYNC: SyncId = SyncId(Uuid::from_u128(9));
+
+/// Makes a sync of two collections that stands still.
+async fn make_sync(desk: &Desk) {
+    let fields = BTreeMap::from([("secret".to_owned(), "sk_test_x".to_owned())]);
+    let new = NewCredential {
+        kind: "stripe_key".to_owned(),
+        name: None,
+        fields: Secret(fields),
+        oauth_app_id: None,
+        metadata: None,
+        verify: false,
+        id: None,
+    };
+    let (credential, _) = desk.engine.put_credential(desk.org, new).await.unwrap();
+    let sync = Sync {
+        provider: "stripe".to_owned(),
+        name: "test".to_owned(),
+        slug: None,
+        stream_id: desk.stream,
+        credential_id: CredentialId(credential.id),
+        collection_ids: vec![CUSTOMER.to_owned(), CHARGE.to_owned()],
+        rate_limit: None,
+        max_age_days: None,
+        sync_frequency: Frequency::Continuous,
+        external_id: None,
+        metadata: Default::default(),
+        enabled: false,
+        paused: Default::default(),
+    };
+    let making = desk.engine.create_sync(desk.org, sync, None, Some(SYNC.0));
+    making.await.unwrap();
+}
+
+/// Reads these customers.
+async fn read(desk: &Desk, customers: impl Iterator<Item = usize>) {
+    let seen = |n: usize| Observation {
+        parent_id: None,
+        upstream_id: n.to_string(),
+        content: Content::Present {
+            data: "{}".into(),
+            hash: 1,
+        },
+        version: Version::Own(1),
+        origin: Origin::Read,
+        created_at: None,
+        updated_at: None,
+    };
+    let batch = Batch {
+        sync: SYNC,
+        fence: None,
+        seen: customers.map(|n| (CUSTOMER.into(), seen(n))).collect(),
+        purge: Vec::new(),
+        cursors: Vec::new(),
+    };
+    let appending = desk
+        .store
+        .append(desk.stream, Timestamp::default(), vec![batch]);
+    for result in appending.await.unwrap() {
+        result.unwrap();
+    }
+}
+
+fn reads(collections: &[&str]) -> SyncPatch {
+    SyncPatch {
+        collection_ids: Some(collections.iter().map(|&id| id.to_owned()).collect()),
+        ..SyncPatch::default()
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_collection_that_came_back_is_not_purged() {
+    const CUSTOMERS: usize = 10_000;
+    let desk = Desk::new().await;
+    make_sync(&desk).await;
+    read(&desk, 0..CUSTOMERS).await;
+    let sync = async || desk.engine.sync(desk.org, &SYNC.to_string()).await.unwrap();
+    let (engine, all) = (Arc::clone(&desk.engine), sync().await);
+    let purging = tokio::spawn(async move {
+        engine
+            .patch_sync(all, reads(&[CHARGE]), true)
+            .await
+            .map(drop)
+    });
+    let without = loop {
+        let sync = sync().await;
+        if sync.value.collection_ids == [CHARGE] {
+            break sync;
+        }
+    };
+    let both = reads(&[CUSTOMER, CHARGE]);
+    desk.engine.patch_sync(without, both, false).await.unwrap();
+    // What would be purged last.
+    let last = CUSTOMERS - 1;
+    read(&desk, last..CUSTOMERS).await;
+    purging.await.unwrap().unwrap();
+    let record = RecordId::of(SYNC, CUSTOMER, &last.to_string());
+    let found = desk.store.record(desk.stream, record).await;
+    assert!(found.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_removal_that_cannot_be_read_does_not_keep_others_waiting() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", Some("{}")).await;
+    let stream = desk.stream;
+    let note = json!({"stream": stream.0, "consumers": [], "syncs": [], "purges": []});
+    for (id, body) in [(1, b"?".to_vec()), (2, note.to_string().into_bytes())] {
+        let object = Object {
+            kind: Kind::Removal,
+            id: Uuid::from_u128(id),
+            org: desk.org,
+            revision: 0,
+            names: Vec::new(),
+            body,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        desk.store.write(vec![Write::Put(object)]).await.unwrap();
+    }
+    desk.restart().await;
+    // Stopping waits for what the start has begun.
+    desk.restart().await;
+    assert_eq!(desk.store.last_idx(stream).await.unwrap(), 0, "it is gone");
+}
