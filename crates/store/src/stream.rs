@@ -193,9 +193,9 @@ pub struct Sweep {
     pub after: u64,
     /// Entries up to this index: [`crate::Store::last_idx`] from before `wants` was made.
     pub upto: u64,
-    /// At most so many tombstones, and so many purge entries, are looked at.
+    /// At most so many entries are looked at.
     pub limit: usize,
-    /// Whether a consumer may be given entries of a lane once it gets there. One that is never given
+    /// Whether a consumer may be given tombstones of a lane once it gets there. One that is never given
     /// any may stand before them for ever.
     pub wants: Arc<dyn Fn(ConsumerId, LaneNo) -> bool + Send + Sync>,
 }

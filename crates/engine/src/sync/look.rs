@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use headrace_model::Timestamp;
 use headrace_model::provider::{Action, Event};
 use headrace_model::quota::Priority;
-use headrace_model::record::{DOUBT, Observation};
+use headrace_model::record::{Content, DOUBT, Observation, Version};
 
 use super::context::Watched;
 use super::failure::Failure;
@@ -139,10 +139,23 @@ impl Poll {
 }
 
 /// Applies what a page asks for in one collection.
-pub(super) async fn apply_work(watched: &Watched, work: Work) -> Result<(), Failure> {
-    let mut changed = watched
-        .store(work.seen.into_values().collect(), Vec::new())
-        .await?;
+///
+/// What is gone since before `position` is of the overlap, and was applied before, or before anything
+/// was read: where the stream has nothing of it, its tombstone has left long ago, or there never was one.
+pub(super) async fn apply_work(
+    watched: &Watched,
+    work: Work,
+    position: Timestamp,
+) -> Result<(), Failure> {
+    let mut news = Vec::with_capacity(work.seen.len());
+    for seen in work.seen.into_values() {
+        let is_gone = seen.content == Content::Gone;
+        let is_old = is_gone && matches!(seen.version, Version::Seen(at) if at < position);
+        if !is_old || watched.is_held(&seen.upstream_id).await? {
+            news.push(seen);
+        }
+    }
+    let mut changed = watched.store(news, Vec::new()).await?;
     changed += watched.refetch(work.refetch, Priority::Refetch).await?;
     for parent in work.relist {
         let children = watched.children(&parent, Priority::Refetch).await?;

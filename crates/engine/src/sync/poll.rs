@@ -203,7 +203,10 @@ impl Follower {
                 continue;
             };
             member.watched.note_repaired(page.repaired);
-            if let Err(failure) = apply_work(&member.watched, work).await {
+            let Some(position) = poll.wanted.get(&id).copied() else {
+                continue;
+            };
+            if let Err(failure) = apply_work(&member.watched, work, position).await {
                 if matches!(failure.next(), Next::Stop | Next::Yield) {
                     return Err(failure);
                 }

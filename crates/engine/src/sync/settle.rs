@@ -230,7 +230,7 @@ impl Watched {
     }
 
     /// Whether the stream has an entry of this record.
-    async fn is_held(&self, upstream_id: &str) -> Result<bool, Failure> {
+    pub(super) async fn is_held(&self, upstream_id: &str) -> Result<bool, Failure> {
         let record = RecordId::of(self.context.id, &self.id, upstream_id);
         let store = &self.context.parts.store;
         let held = store.record(self.context.sync.stream_id, record).await?;

@@ -1,5 +1,9 @@
 //! Deletes that nothing tells of, and what was missed while nobody looked.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use headrace_engine::clock::Clock as _;
 use headrace_engine::sync::{Activity, Reread, SyncStatus};
 use headrace_model::health::HealthStatus;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
@@ -349,5 +353,34 @@ async fn a_reading_that_replaces_another_leaves_no_notes_of_it() {
     .await;
     assert_eq!(deleted(&rig).await, [""; 0]);
     assert!(rig.store.notes(rig.sync, "/").await.unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_tombstone_that_has_left_is_not_brought_back_by_its_event() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    rig.stripe.seed(Collection::Customer, 3);
+    rig.start().await;
+    rig.until_read().await;
+    let gone = id_of(&rig.stripe.list_all(Collection::Customer)[0]);
+    rig.stripe.delete(Collection::Customer, &gone).unwrap();
+    rig.until_stream("it is deleted", |rows| rows.iter().any(|row| row.deleted))
+        .await;
+    rig.stop().await;
+    let sweep = headrace_store::Sweep {
+        tombstones_before: Some(rig.clock.now() + Duration::from_secs(60)),
+        after: 0,
+        upto: rig.store.last_idx(rig.stream).await.unwrap(),
+        limit: 1_000,
+        wants: Arc::new(|_, _| false),
+    };
+    let swept = rig.store.sweep(rig.stream, sweep).await.unwrap();
+    assert_eq!(swept.tombstones, 1);
+    rig.start().await;
+    // The event is of the overlap, which this look reads again.
+    let customer = json!({"name": "later"});
+    rig.stripe.create(Collection::Customer, customer).unwrap();
+    rig.until_equal(&[Collection::Customer]).await;
+    assert_eq!(deleted(&rig).await, [""; 0]);
     rig.stop().await;
 }
