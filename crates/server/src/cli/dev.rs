@@ -268,7 +268,11 @@ fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
 async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let mut tick = tokio::time::interval(Duration::from_millis(if terminal { 500 } else { 5_000 }));
-    let mut last = (0, tokio::time::Instant::now());
+    let mut last = (
+        engine.store().last_idx(shown.stream).await?,
+        tokio::time::Instant::now(),
+    );
+    tick.tick().await;
     let mut backfilled_at = None;
     loop {
         tick.tick().await;
