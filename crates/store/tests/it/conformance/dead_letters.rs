@@ -37,6 +37,23 @@ async fn after_three_deaths(store: &dyn Store) -> Worker<'_> {
     worker
 }
 
+/// A worker that has rejected so many records.
+async fn after_many_deaths(store: &dyn Store, count: usize) -> Worker<'_> {
+    let ids = (0..count).map(|n| seen(&format!("r{n}"), 100, "1"));
+    append(store, 100, batch(ids)).await;
+    let worker = Worker {
+        policy: Policy {
+            max_ack_pending: 20_000,
+            ..POLICY
+        },
+        ..Worker::new(store).await
+    };
+    for message in worker.next(200, count).await {
+        worker.reject(&message, 200).await;
+    }
+    worker
+}
+
 pub(crate) async fn the_last_delivery_ends_in_the_dead_letters(backend: &impl Backend) {
     let store = backend.open().await;
     put(&*store, "a", 100, "1").await;
@@ -246,18 +263,7 @@ pub(crate) async fn dead_letters_can_be_dropped(backend: &impl Backend) {
 pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backend: &impl Backend) {
     const COUNT: usize = 2_500;
     let store = backend.open().await;
-    let ids = (0..COUNT).map(|n| seen(&format!("r{n}"), 100, "1"));
-    append(&*store, 100, batch(ids)).await;
-    let worker = Worker {
-        policy: Policy {
-            max_ack_pending: 20_000,
-            ..POLICY
-        },
-        ..Worker::new(&*store).await
-    };
-    for message in worker.next(200, COUNT).await {
-        worker.reject(&message, 200).await;
-    }
+    let worker = after_many_deaths(&*store, COUNT).await;
     let dead_count = COUNT as u64;
     assert_eq!(worker.counts().await, (0, 0, dead_count));
     let everything = everything();
@@ -300,18 +306,7 @@ pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backe
 pub(crate) async fn a_redrive_under_way_outlives_the_store(backend: &impl Backend) {
     const COUNT: usize = 1_500;
     let store = backend.open().await;
-    let ids = (0..COUNT).map(|n| seen(&format!("r{n}"), 100, "1"));
-    append(&*store, 100, batch(ids)).await;
-    let worker = Worker {
-        policy: Policy {
-            max_ack_pending: 20_000,
-            ..POLICY
-        },
-        ..Worker::new(&*store).await
-    };
-    for message in worker.next(200, COUNT).await {
-        worker.reject(&message, 200).await;
-    }
+    after_many_deaths(&*store, COUNT).await;
     let everything = everything();
     let redrive = store.redrive(CONSUMER, at(300), None, &everything, u64::MAX);
     redrive.await.unwrap();
