@@ -158,6 +158,11 @@ impl Outbound {
             .unwrap_or_else(|| self.clock.now())
     }
 
+    /// Whether the provider has told the time.
+    pub(crate) fn knows_time(&self, account: &Account) -> bool {
+        self.provider_time(account, self.monotonic.now()).is_some()
+    }
+
     fn provider_time(&self, account: &Account, monotonic: Timestamp) -> Option<Timestamp> {
         self.clocks().get(account.base().authority())?.at(monotonic)
     }

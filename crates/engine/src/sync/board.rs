@@ -1,6 +1,6 @@
 //! The board: what the reconcilers of a sync tell of themselves, for everybody to read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headrace_model::Timestamp;
@@ -36,7 +36,7 @@ pub(super) struct Live {
     /// Events that name no record.
     pub(super) unusable: usize,
     /// Ids that were asked for and that the provider refused to read.
-    pub(super) refused: Vec<String>,
+    pub(super) refused: BTreeSet<String>,
     /// The reading that was taken up, by its beginning, when that was, and how many records it had
     /// read by then.
     pub(super) reading_since: Option<(Timestamp, Timestamp, u64)>,
@@ -53,7 +53,19 @@ pub(super) struct Trouble {
     pub(super) stands_still: bool,
 }
 
+/// Ids that are remembered of those that are refused. Beyond it the number is a least one.
+const REFUSED: usize = 1_000;
+
 impl Live {
+    /// The provider refuses to read these.
+    pub(super) fn refuse(&mut self, ids: Vec<String>) {
+        for id in ids {
+            if self.refused.len() < REFUSED {
+                self.refused.insert(id);
+            }
+        }
+    }
+
     /// Whether everything is being read.
     pub(super) fn reads_everything(&self) -> bool {
         let run = self.state.run.as_ref();

@@ -51,6 +51,11 @@ impl Context {
         self.parts.outbound.provider_now(&self.account)
     }
 
+    /// Whether the provider's clock is known, and not only this machine's.
+    pub(super) fn knows_provider_time(&self) -> bool {
+        self.parts.outbound.knows_time(&self.account)
+    }
+
     /// The earliest creation time that the sync admits.
     pub(super) fn cutoff(&self) -> Option<Timestamp> {
         let days = u64::from(self.sync.max_age_days?);

@@ -64,6 +64,8 @@ pub(super) struct Follower {
     pub(super) gaps: BTreeSet<String>,
     /// Each ends with the collection and its new position; without one where that was not noted.
     filling: JoinSet<(String, Option<Timestamp>)>,
+    /// The positions that the sync was started with.
+    pub(super) began: BTreeMap<String, Timestamp>,
     /// How much is looked at in one go when there is much to catch up with.
     pub(super) slice: Duration,
     written: FeedState,
@@ -78,6 +80,7 @@ impl Follower {
         state: FeedState,
         pace: Pace,
     ) -> Self {
+        let written_positions = state.positions.clone();
         Self {
             context,
             name,
@@ -89,6 +92,7 @@ impl Follower {
             seen: Seen::default(),
             gaps: BTreeSet::new(),
             filling: JoinSet::new(),
+            began: written_positions,
             slice: SLICE,
         }
     }

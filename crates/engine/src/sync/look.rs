@@ -140,17 +140,19 @@ impl Poll {
 
 /// Applies what a page asks for in one collection.
 ///
-/// What is gone since before `position` is of the overlap, and was applied before, or before anything
-/// was read: where the stream has nothing of it, its tombstone has left long ago, or there never was one.
+/// What was gone before `began`, the position that the sync was started with, was applied by an earlier
+/// run of the program, and everything that is read by this one is read later: where the stream has
+/// nothing of it, its tombstone has left, and is not brought back.
 pub(super) async fn apply_work(
     watched: &Watched,
     work: Work,
-    position: Timestamp,
+    began: Option<Timestamp>,
 ) -> Result<(), Failure> {
     let mut news = Vec::with_capacity(work.seen.len());
     for seen in work.seen.into_values() {
         let is_gone = seen.content == Content::Gone;
-        let is_old = is_gone && matches!(seen.version, Version::Seen(at) if at < position);
+        let is_before = |began| matches!(seen.version, Version::Seen(at) if at + DOUBT < began);
+        let is_old = is_gone && began.is_some_and(is_before);
         if !is_old || watched.is_held(&seen.upstream_id).await? {
             news.push(seen);
         }

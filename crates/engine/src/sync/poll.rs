@@ -161,9 +161,11 @@ impl Follower {
         let Some(feed) = self.feed() else {
             return;
         };
+        let is_known = self.context.knows_provider_time();
         // A position in the future is of a clock that was wrong: what was passed over nobody knows.
-        let lost =
-            |position: Timestamp| feed.has_gap(position, now) || position.since(now) > FUTURE;
+        let lost = |position: Timestamp| {
+            feed.has_gap(position, now) || position.since(now) > FUTURE && is_known
+        };
         let gaps: Vec<(String, Gap)> = wanted
             .iter()
             .filter(|(_, position)| lost(**position))
@@ -203,10 +205,8 @@ impl Follower {
                 continue;
             };
             member.watched.note_repaired(page.repaired);
-            let Some(position) = poll.wanted.get(&id).copied() else {
-                continue;
-            };
-            if let Err(failure) = apply_work(&member.watched, work, position).await {
+            let began = self.began.get(&id).copied();
+            if let Err(failure) = apply_work(&member.watched, work, began).await {
                 if matches!(failure.next(), Next::Stop | Next::Yield) {
                     return Err(failure);
                 }

@@ -134,7 +134,7 @@ impl Watched {
         let (seen, refused) = self.look_each(ids, priority).await?;
         self.context
             .board
-            .set(&self.id, |live| live.refused.extend(refused));
+            .set(&self.id, |live| live.refuse(refused));
         self.store(seen, Vec::new()).await
     }
 
@@ -155,7 +155,7 @@ impl Watched {
         let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
         self.context
             .board
-            .set(&self.id, |live| live.refused.extend(refused));
+            .set(&self.id, |live| live.refuse(refused));
         for seen in seen {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
