@@ -1,8 +1,5 @@
 //! Answers kept for idempotency keys: sealed, for a day.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headrace_model::Timestamp;
@@ -11,6 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clock::random;
+use crate::under_way::{Guard, UnderWay};
 use crate::{Engine, Error};
 
 /// How long an answer is kept.
@@ -18,41 +16,19 @@ const KEPT: Duration = Duration::from_secs(24 * 3_600);
 
 /// The keys whose requests are being worked on, with the requests' hashes. No other process works on
 /// any: a claim without an answer that is not among them was abandoned.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Running(Arc<Mutex<HashMap<AnswerKey, [u8; 32]>>>);
-
-impl Running {
-    /// Begins the work of a request; what the key is used for now, where it is.
-    fn begin(&self, key: &AnswerKey, request: [u8; 32]) -> Result<KeyInUse, Claim> {
-        match self.lock().entry(key.clone()) {
-            Entry::Occupied(by) if *by.get() == request => Err(Claim::Running),
-            Entry::Occupied(_) => Err(Claim::OtherRequest),
-            Entry::Vacant(free) => {
-                free.insert(request);
-                Ok(KeyInUse {
-                    running: self.clone(),
-                    key: key.clone(),
-                })
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<AnswerKey, [u8; 32]>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(crate) type Running = UnderWay<AnswerKey, [u8; 32]>;
 
 /// The request of a key is being worked on until this is dropped, however that comes.
-#[derive(Debug)]
-pub struct KeyInUse {
-    running: Running,
-    key: AnswerKey,
-}
+pub type KeyInUse = Guard<AnswerKey, [u8; 32]>;
 
-impl Drop for KeyInUse {
-    fn drop(&mut self) {
-        self.running.lock().remove(&self.key);
-    }
+/// Begins the work of a request; what the key is used for now, where it is.
+fn begin(running: &Running, key: &AnswerKey, request: [u8; 32]) -> Result<KeyInUse, Claim> {
+    running
+        .begin(key, request)
+        .map_err(|by| match by == request {
+            true => Claim::Running,
+            false => Claim::OtherRequest,
+        })
 }
 
 impl Engine {
@@ -63,7 +39,7 @@ impl Engine {
         key: &AnswerKey,
         request: [u8; 32],
     ) -> Result<(Claim, Option<KeyInUse>), Error> {
-        let in_use = match self.running.begin(key, request) {
+        let in_use = match begin(&self.running, key, request) {
             Ok(in_use) => in_use,
             Err(claim) => return Ok((claim, None)),
         };
@@ -139,13 +115,13 @@ mod tests {
             key: "k".to_owned(),
         };
         let running = Running::default();
-        let in_use = running.begin(&key, [1; 32]).unwrap();
-        assert_eq!(running.begin(&key, [1; 32]).unwrap_err(), Claim::Running);
+        let in_use = begin(&running, &key, [1; 32]).unwrap();
+        assert_eq!(begin(&running, &key, [1; 32]).unwrap_err(), Claim::Running);
         assert_eq!(
-            running.begin(&key, [2; 32]).unwrap_err(),
+            begin(&running, &key, [2; 32]).unwrap_err(),
             Claim::OtherRequest
         );
         drop(in_use);
-        assert!(running.begin(&key, [2; 32]).is_ok());
+        assert!(begin(&running, &key, [2; 32]).is_ok());
     }
 }

@@ -27,6 +27,7 @@ mod streams;
 pub mod sync;
 mod syncs;
 mod tokens;
+mod under_way;
 mod verify;
 mod waiting;
 

@@ -1,8 +1,7 @@
 //! Looking for a credential's collections. Those of a definition are declared, so what is looked for is
 //! whether the credential still opens them.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use headrace_model::config::{self, Refresh};
 use headrace_model::{CredentialId, OrgId};
@@ -10,20 +9,14 @@ use headrace_store::StoreError;
 use uuid::Uuid;
 
 use crate::entity::{self, Stored};
+use crate::under_way::UnderWay;
 use crate::{Engine, Error};
 
 /// Somebody else may change the credential at the same time so many times.
 const ATTEMPTS: usize = 5;
 
-/// The looks that are under way.
-#[derive(Debug, Default)]
-pub(crate) struct Refreshes(Mutex<HashSet<Uuid>>);
-
-impl Refreshes {
-    fn lock(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The looks that are under way, by credential.
+pub(crate) type Refreshes = UnderWay<Uuid, ()>;
 
 /// How the last look for a credential's collections went.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,20 +35,17 @@ impl Engine {
         id: Uuid,
     ) -> Result<RefreshView, Error> {
         self.credential(org, id).await?;
-        if self.refreshes.lock().insert(id) {
-            let engine = Arc::clone(self);
-            let started = self.note_refresh(org, id, |refresh, now| {
+        if let Ok(under_way) = self.refreshes.begin(&id, ()) {
+            self.note_refresh(org, id, |refresh, now| {
                 refresh.last_started_at = Some(now);
                 // Until it is known better.
                 refresh.error = Some("it was cut off: start it again".to_owned());
-            });
-            if let Err(error) = started.await {
-                self.refreshes.lock().remove(&id);
-                return Err(error);
-            }
+            })
+            .await?;
+            let engine = Arc::clone(self);
             self.tasks.spawn(async move {
                 engine.refresh(org, id).await;
-                engine.refreshes.lock().remove(&id);
+                drop(under_way);
             });
         }
         self.refresh_of(org, id).await
@@ -63,7 +53,7 @@ impl Engine {
 
     /// How the last look went. Before any, the declared collections are known since the credential is.
     pub async fn refresh_of(&self, org: OrgId, id: Uuid) -> Result<RefreshView, Error> {
-        let is_running = self.refreshes.lock().contains(&id);
+        let is_running = self.refreshes.has(&id);
         let credential = self.credential(org, id).await?;
         let since = Some(credential.created_at);
         let declared = Refresh {

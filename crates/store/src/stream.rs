@@ -284,7 +284,7 @@ pub enum Claim {
     },
     /// The same request was answered before.
     Answered(Answer),
-    /// The same request is being worked on.
+    /// The same request is being worked on. A store does not know: who runs it does.
     Running,
     /// The key was used for another request.
     OtherRequest,

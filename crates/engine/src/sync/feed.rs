@@ -80,19 +80,18 @@ impl Follower {
         state: FeedState,
         pace: Pace,
     ) -> Self {
-        let written_positions = state.positions.clone();
         Self {
             context,
             name,
             members,
             requests,
+            began: state.positions.clone(),
             written: state.clone(),
             state,
             pace,
             seen: Seen::default(),
             gaps: BTreeSet::new(),
             filling: JoinSet::new(),
-            began: written_positions,
             slice: SLICE,
         }
     }

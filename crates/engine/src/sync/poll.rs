@@ -1,8 +1,8 @@
 //! One look at a feed: all events since the noted positions, each record once ([`super::look`]).
 //!
-//! Pages are applied as they come; the positions
-//! move only at the end, so a crash in between repeats the whole look. After a long absence a look is
-//! at a slice of the time that was missed, so that neither memory nor what is repeated grows with it.
+//! Pages are applied as they come; the positions move only at the end, so a crash in between repeats
+//! the whole look. After a long absence a look is at a slice of the time that was missed, so that
+//! neither memory nor what is repeated grows with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::state::Gap;
 pub(super) struct Looked {
     /// Events that had not been applied before.
     pub(super) events: usize,
-    /// Whether it ended before now: there is more to look at.
+    /// Whether it got on and ended before now: there is more to look at.
     pub(super) is_behind: bool,
 }
 
@@ -44,7 +44,6 @@ impl Follower {
             self.slice = SLICE;
         }
         let mut looked = self.look_over(current, None).await?;
-        let before: u128 = self.behind_by(&behind);
         for wanted in together(behind.clone(), self.slice) {
             // Those that are up to date do not wait for those that are not, nor these for each other.
             let since = wanted.values().min().copied();
@@ -58,15 +57,12 @@ impl Follower {
                 }
             }
         }
-        looked.is_behind = self.behind_by(&behind) < before;
+        let has_moved = |(id, before): (&String, &Timestamp)| {
+            let position = self.state.positions.get(id);
+            position.is_some_and(|position| position > before)
+        };
+        looked.is_behind = behind.iter().any(has_moved);
         Ok(looked)
-    }
-
-    /// How far all of these are behind, in all, as a number that only gets less.
-    fn behind_by(&self, these: &BTreeMap<String, Timestamp>) -> u128 {
-        let position = |id: &String| self.state.positions.get(id).copied();
-        let left = |at: Timestamp| Timestamp::MAX.since(at).as_micros();
-        these.keys().filter_map(position).map(left).sum()
     }
 
     /// One look for these collections, until a time if one is given.

@@ -131,10 +131,7 @@ impl Watched {
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
-        let (seen, refused) = self.look_each(ids, priority).await?;
-        self.context
-            .board
-            .set(&self.id, |live| live.refuse(refused));
+        let seen = self.look_and_tell(ids, priority).await?;
         self.store(seen, Vec::new()).await
     }
 
@@ -152,11 +149,7 @@ impl Watched {
     /// a mistake and leaves no trace; one that the provider refuses is told.
     pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
         let mut known = Vec::new();
-        let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
-        self.context
-            .board
-            .set(&self.id, |live| live.refuse(refused));
-        for seen in seen {
+        for seen in self.look_and_tell(ids, Priority::Refetch).await? {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
             }
@@ -175,6 +168,18 @@ impl Watched {
         let read = self.read_one(id, priority).await?;
         let read = read.filter(|read| read.row.is_some() || !self.collection().immutable);
         Ok(read.map(|read| found(id, read, Origin::Read)))
+    }
+
+    /// What was found; which ids the provider refuses to read is told.
+    async fn look_and_tell(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+        priority: Priority,
+    ) -> Result<Vec<Observation>, Failure> {
+        let (seen, refused) = self.look_each(ids, priority).await?;
+        let board = &self.context.board;
+        board.set(&self.id, |live| live.refuse(refused));
+        Ok(seen)
     }
 
     /// What was found, and the ids that the provider refuses to read.
