@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headrace_engine::outbound::{Outbound, OutboundSettings};
-use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
-use headrace_engine::{Clock, Engine, Error, NewCredential, Providers, SyncParts, SystemClock};
-use headrace_model::config::{Frequency, Stream, Sync};
-use headrace_model::seal::Keyring;
+use headrace_engine::outbound::OutboundSettings;
+use headrace_engine::{Clock, Engine, Error, NewCredential, SystemClock};
+use headrace_model::config::{Stream, Sync};
 use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, OrgId, StreamId};
 use headrace_store::StoreError;
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use crate::desk;
 
 const SHORT: Duration = Duration::from_millis(200);
 /// Long enough for a test to fail by it.
@@ -25,29 +25,11 @@ async fn engine(folder: &TempDir, base: &str, timeout: Duration) -> Arc<Engine> 
     let store = headrace_store::open(&url).await.unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let bases = BTreeMap::from([("stripe".to_owned(), base.to_owned())]);
-    let providers = Arc::new(Providers::load(None, &bases).unwrap());
-    let keyring = Arc::new(Keyring::parse(&Keyring::line([7; 36])).unwrap());
     let settings = OutboundSettings {
         timeout,
         ..OutboundSettings::default()
     };
-    let outbound = Arc::new(Outbound::new(Arc::clone(&clock), settings).unwrap());
-    let supervisor = Supervisor::idle(Parts {
-        store: Arc::clone(&store),
-        outbound: Arc::clone(&outbound),
-        providers: Arc::clone(&providers),
-        keyring: Arc::clone(&keyring),
-        clock: Arc::clone(&clock),
-        node: Uuid::nil(),
-        settings: SyncSettings::default(),
-    });
-    let parts = SyncParts {
-        providers,
-        keyring,
-        outbound,
-        supervisor,
-    };
-    Engine::start(store, clock, parts, None).await.unwrap()
+    desk::engine(&store, clock, &bases, settings).await
 }
 
 fn credential(verify: bool) -> NewCredential {
@@ -78,21 +60,8 @@ async fn unmade_sync(engine: &Engine) -> (OrgId, Sync) {
         tombstone_retention_days: None,
     };
     let stream = engine.create_stream(org, stream, None).await.unwrap();
-    let sync = Sync {
-        provider: "stripe".to_owned(),
-        name: "test".to_owned(),
-        slug: None,
-        stream_id: StreamId(stream.id),
-        credential_id: CredentialId(Uuid::nil()),
-        collection_ids: vec!["stripe:customer".to_owned()],
-        rate_limit: None,
-        max_age_days: None,
-        sync_frequency: Frequency::Continuous,
-        external_id: None,
-        metadata: Default::default(),
-        enabled: false,
-        paused: Default::default(),
-    };
+    let credential = CredentialId(Uuid::nil());
+    let sync = desk::idle_sync(StreamId(stream.id), credential, &[desk::CUSTOMER]);
     (org, sync)
 }
 

@@ -9,11 +9,11 @@ use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::providers::Providers;
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
 use headrace_engine::{Caller, Engine, Settlement, Stored, SyncParts};
-use headrace_model::config::{self, DeliverPolicy, HttpConsumer, Scope};
+use headrace_model::config::{self, DeliverPolicy, Frequency, HttpConsumer, Scope};
 use headrace_model::filter::Filter;
 use headrace_model::record::{Content, Observation, Origin, Version};
 use headrace_model::seal::Keyring;
-use headrace_model::{ConsumerId, OrgId, StreamId, SyncId};
+use headrace_model::{ConsumerId, CredentialId, OrgId, StreamId, SyncId};
 use headrace_store::{Batch, Kind, Message, Store};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -34,11 +34,21 @@ pub(crate) struct Desk {
 }
 
 async fn start(store: &Arc<dyn Store>, clock: &TestClock) -> Arc<Engine> {
-    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    let clock = Arc::new(clock.clone());
+    let nowhere = BTreeMap::new();
+    engine(store, clock, &nowhere, OutboundSettings::default()).await
+}
+
+/// An engine that finds its providers at these base URLs.
+pub(crate) async fn engine(
+    store: &Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    bases: &BTreeMap<String, String>,
+    settings: OutboundSettings,
+) -> Arc<Engine> {
     let keyring = Arc::new(Keyring::parse(&Keyring::line([7; 36])).unwrap());
-    let providers = Arc::new(Providers::load(None, &BTreeMap::new()).unwrap());
-    let outbound = Outbound::new(Arc::clone(&clock), OutboundSettings::default());
-    let outbound = Arc::new(outbound.unwrap());
+    let providers = Arc::new(Providers::load(None, bases).unwrap());
+    let outbound = Arc::new(Outbound::new(Arc::clone(&clock), settings).unwrap());
     let parts = Parts {
         store: Arc::clone(store),
         outbound: Arc::clone(&outbound),
@@ -57,6 +67,25 @@ async fn start(store: &Arc<dyn Store>, clock: &TestClock) -> Arc<Engine> {
     Engine::start(Arc::clone(store), clock, parts, None)
         .await
         .unwrap()
+}
+
+/// A sync of an account at Stripe that is not to run.
+pub(crate) fn idle_sync(stream: StreamId, credential: CredentialId, ids: &[&str]) -> config::Sync {
+    config::Sync {
+        provider: "stripe".to_owned(),
+        name: "test".to_owned(),
+        slug: None,
+        stream_id: stream,
+        credential_id: credential,
+        collection_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        rate_limit: None,
+        max_age_days: None,
+        sync_frequency: Frequency::Continuous,
+        external_id: None,
+        metadata: Default::default(),
+        enabled: false,
+        paused: Default::default(),
+    }
 }
 
 impl Desk {

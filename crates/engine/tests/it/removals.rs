@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headrace_engine::{NewCredential, SyncPatch};
-use headrace_model::config::{Frequency, Sync};
 use headrace_model::record::{Content, Observation, Origin, Version};
 use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, RecordId, SyncId, Timestamp};
@@ -12,7 +11,7 @@ use headrace_store::{Batch, Kind, Object, Write};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::desk::{CHARGE, CUSTOMER, Desk};
+use crate::desk::{CHARGE, CUSTOMER, Desk, idle_sync};
 
 const SYNC: SyncId = SyncId(Uuid::from_u128(9));
 
@@ -29,21 +28,8 @@ async fn make_sync(desk: &Desk) {
         id: None,
     };
     let (credential, _) = desk.engine.put_credential(desk.org, new).await.unwrap();
-    let sync = Sync {
-        provider: "stripe".to_owned(),
-        name: "test".to_owned(),
-        slug: None,
-        stream_id: desk.stream,
-        credential_id: CredentialId(credential.id),
-        collection_ids: vec![CUSTOMER.to_owned(), CHARGE.to_owned()],
-        rate_limit: None,
-        max_age_days: None,
-        sync_frequency: Frequency::Continuous,
-        external_id: None,
-        metadata: Default::default(),
-        enabled: false,
-        paused: Default::default(),
-    };
+    let credential = CredentialId(credential.id);
+    let sync = idle_sync(desk.stream, credential, &[CUSTOMER, CHARGE]);
     let making = desk.engine.create_sync(desk.org, sync, None, Some(SYNC.0));
     making.await.unwrap();
 }

@@ -322,15 +322,7 @@ async fn queries_and_paths_that_make_no_sense() {
 
 #[tokio::test]
 async fn batch_sizes_waits_and_tokens_that_are_none() {
-    let server = Server::start();
-    server
-        .post("/v1/streams", json!({"slug": "dev"}))
-        .await
-        .expect(201);
-    server
-        .post("/v1/http-consumers", json!({"slug": "c"}))
-        .await
-        .expect(201);
+    let server = Server::with_consumer("c").await;
     for (body, field) in [
         (json!({"batch_size": 0}), "batch_size"),
         (json!({"batch_size": 1_000_000}), "batch_size"),
@@ -372,15 +364,7 @@ async fn batch_sizes_waits_and_tokens_that_are_none() {
 
 #[tokio::test]
 async fn more_tokens_than_can_be_outstanding_are_refused() {
-    let server = Server::start();
-    server
-        .post("/v1/streams", json!({"slug": "dev"}))
-        .await
-        .expect(201);
-    server
-        .post("/v1/http-consumers", json!({"slug": "c"}))
-        .await
-        .expect(201);
+    let server = Server::with_consumer("c").await;
     let tokens = vec!["x"; 20_001];
     for call in ["ack", "nack", "extend"] {
         let path = format!("/v1/http-consumers/c/{call}");

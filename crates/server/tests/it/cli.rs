@@ -28,15 +28,7 @@ async fn a_second_server_on_the_directory_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn sigterm_drains_and_exits_with_success() {
-    let mut server = Server::start();
-    server
-        .post("/v1/streams", json!({"slug": "dev"}))
-        .await
-        .expect(201);
-    server
-        .post("/v1/http-consumers", json!({"slug": "c"}))
-        .await
-        .expect(201);
+    let mut server = Server::with_consumer("c").await;
     let poll = server
         .request(reqwest::Method::POST, "/v1/http-consumers/c/next")
         .json(&json!({"wait_for": "60s"}));

@@ -131,6 +131,20 @@ impl Server {
     }
 
     /// A request without a token.
+    /// A server with a stream `dev` and a consumer of it.
+    pub(crate) async fn with_consumer(slug: &str) -> Self {
+        let server = Self::start();
+        server
+            .post("/v1/streams", json!({"slug": "dev"}))
+            .await
+            .expect(201);
+        server
+            .post("/v1/http-consumers", json!({"slug": slug}))
+            .await
+            .expect(201);
+        server
+    }
+
     pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }

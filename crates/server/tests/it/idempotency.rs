@@ -131,15 +131,7 @@ async fn a_body_over_the_limit_is_refused_with_a_key_too() {
 
 #[tokio::test]
 async fn every_post_that_changes_something_is_replayed() {
-    let server = Server::start();
-    server
-        .post("/v1/streams", json!({"slug": "dev"}))
-        .await
-        .expect(201);
-    server
-        .post("/v1/http-consumers", json!({"slug": "next"}))
-        .await
-        .expect(201);
+    let server = Server::with_consumer("next").await;
     for (call, body) in [
         ("reset", json!({"from_idx": 1})),
         ("pause", json!({})),
