@@ -35,6 +35,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// The store. Every method that writes answers only when what it wrote survives a power cut; what one
 /// call wrote is visible to every call that starts after its answer, and never before it is durable.
+/// The one exception are deliveries: see [`Store::next`].
 ///
 /// **Objects** are the configuration: organisations, streams, credentials, syncs, consumers, tokens.
 /// Bodies are the caller's JSON; secrets in them are sealed by the caller.
@@ -175,9 +176,10 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a consumer's state and dead letters.
     async fn drop_consumer(&self, consumer: ConsumerId) -> Result<()>;
 
-    /// Hands out: expires, then leases what is due and what follows, and reads it. The messages are
-    /// leased durably when this answers. What is due again and does not match any more is done: it is
-    /// not handed out but dropped, durably.
+    /// Hands out: expires, then leases what is due and what follows, and reads it. The leases survive the
+    /// end of the process when this answers, and a power cut from the next answer to
+    /// [`Store::update`] on: one that a power cut takes is handed out again. What is due again and does
+    /// not match any more is done: it is not handed out but dropped.
     async fn next(&self, consumer: ConsumerId, next: Next<'_>) -> Result<Vec<Message>>;
 
     /// Changes a consumer's state by one pure step; others wait. The step's changes are durable when
@@ -200,7 +202,8 @@ pub trait Store: Send + Sync + 'static {
     /// The exact counts of a consumer for what it selects.
     async fn counts(&self, consumer: ConsumerId, selection: &Selection) -> Result<Counts>;
 
-    /// Ends the ack windows that have passed, and tells when the next one ends.
+    /// Ends the ack windows that have passed, and tells when the next one ends. What a power cut takes of
+    /// that is done again.
     async fn expire(
         &self,
         consumer: ConsumerId,

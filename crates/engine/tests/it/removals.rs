@@ -89,6 +89,7 @@ async fn what_is_read_of_a_collection_that_came_back_is_not_purged() {
         if sync.value.collection_ids == [CHARGE] {
             break sync;
         }
+        tokio::task::yield_now().await;
     };
     let both = reads(&[CUSTOMER, CHARGE]);
     desk.engine.patch_sync(without, both, false).await.unwrap();

@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering;
 
 use headrace_model::delivery::DeadLetter;
 use headrace_model::{ConsumerId, RecordId, Timestamp};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::SqliteStore;
 use super::error::Tx;
 use super::keys;
-use super::turn::Turn;
-use crate::{REDRIVEN_AT_ONCE, Result, Selection, StoreError};
+use super::steps::number;
+use super::turn::{Safe, Turn};
+use crate::{REDRIVEN_AT_ONCE, Result, Selection};
 
 /// Which of the dead.
 enum Which {
@@ -52,10 +53,10 @@ impl SqliteStore {
                 self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection, upto)
                     .await?;
             }
-            match self.submit(&mut turn) {
-                Some(pending) => {
+            match self.submit(&mut turn, true)? {
+                Some(submitted) => {
                     drop(turn);
-                    pending.durable().await?;
+                    self.until(Safe::FromPowerCuts, submitted).await?;
                     return Ok(count);
                 }
                 None if self.settled(turn).await? => return Ok(count),
@@ -188,14 +189,6 @@ pub(super) fn oldest(db: &Connection, consumer: ConsumerId) -> Tx<Option<Timesta
     Ok(oldest.map(Timestamp::from_micros))
 }
 
-fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
-    let no = db
-        .prepare_cached("select no from consumer where id = ?")?
-        .query_row([consumer.0.as_bytes()], |row| row.get(0))
-        .optional()?;
-    Ok(no.ok_or(StoreError::NoConsumer)?)
-}
-
 /// The first so many that were dead at this time.
 fn dead_before(db: &Connection, no: i64, dead_at: Timestamp, limit: usize) -> Tx<Vec<RecordId>> {
     let mut query = db.prepare_cached(
@@ -209,7 +202,7 @@ fn dead_before(db: &Connection, no: i64, dead_at: Timestamp, limit: usize) -> Tx
 }
 
 /// Those of the records that are dead.
-fn dead_of(db: &Connection, no: i64, mut records: Vec<RecordId>) -> Tx<Vec<RecordId>> {
+pub(super) fn dead_of(db: &Connection, no: i64, mut records: Vec<RecordId>) -> Tx<Vec<RecordId>> {
     records.sort_unstable();
     records.dedup();
     let mut query =

@@ -1,5 +1,6 @@
 //! What `SQLite`'s errors mean to a caller.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -55,6 +56,14 @@ pub(super) fn sql_error(action: &'static str, error: &Arc<rusqlite::Error>) -> S
             _ => backend(action, Arc::clone(error)),
         },
         _ => backend(action, Arc::clone(error)),
+    }
+}
+
+/// The error for a failure of a file beside the database.
+pub(super) fn io_error(action: &'static str, error: std::io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull,
+        _ => backend(action, error),
     }
 }
 

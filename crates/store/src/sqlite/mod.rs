@@ -1,16 +1,19 @@
 //! The embedded backend: one `SQLite` file, `headrace.db`, in a directory of its own.
 //!
 //! One thread writes, in groups, with a full sync per group ([`writer`], [`group`]). Readers use
-//! snapshots of what is durable ([`pool`]). What a log holds and what consumers have outstanding is
-//! also in memory ([`streams`], [`consumers`]), published after the commit and in its order.
+//! snapshots of what is durable ([`pool`], [`cache`]). What a log holds and what consumers have
+//! outstanding is also in memory ([`streams`], [`consumers`]), published after the commit and in its
+//! order. What workers take and settle goes to a [`journal`] of its own, and from there to the file.
 
 mod append;
+mod cache;
 mod checkpoint;
 mod consumers;
 mod dead;
 mod error;
 mod group;
 mod idempotency;
+mod journal;
 mod keys;
 mod live;
 mod lock;
@@ -40,9 +43,11 @@ use headrace_model::StreamId;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{Result, StoreError};
+use cache::Cache;
 use checkpoint::Checkpoints;
 use consumers::Consumers;
 use error::{FILE, Tx, backend};
+use journal::Journal;
 use lock::DirLock;
 use pool::Pool;
 use removal::Clearing;
@@ -56,6 +61,8 @@ pub(crate) struct SqliteStore {
     readers: Arc<Pool>,
     streams: Arc<Streams>,
     consumers: Arc<Consumers>,
+    cache: Arc<Cache>,
+    journal: Arc<Journal>,
     clearing: Clearing,
     closed: AtomicBool,
 }
@@ -75,12 +82,13 @@ impl SqliteStore {
         let lock = DirLock::take(directory)?;
         let file = directory.join(FILE);
         let log = directory.join(format!("{FILE}-wal"));
-        let (db, checkpoints, streams) = (|| -> Tx<_> {
+        let (db, journal, checkpoints, streams) = (|| -> Tx<_> {
             let mut db = open_writer(&file)?;
             migrate::migrate(&mut db)?;
+            let journal = journal::open(&mut db, directory)?;
             let checkpoints = Checkpoints::new(&db, log)?;
             let streams = Streams::load(&db)?;
-            Ok((db, checkpoints, streams))
+            Ok((db, journal, checkpoints, streams))
         })()
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
@@ -90,6 +98,8 @@ impl SqliteStore {
             readers: Pool::new(file),
             streams: Arc::new(streams),
             consumers: Arc::default(),
+            cache: Arc::default(),
+            journal: Arc::new(journal),
             clearing,
             closed: AtomicBool::new(false),
         })

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use headrace_model::ConsumerId;
-use headrace_model::delivery::Entry;
+use std::sync::atomic::Ordering;
 
-use super::SqliteStore;
+use headrace_model::delivery::Entry;
+use headrace_model::{ConsumerId, RecordId};
+
 use super::consumers::Active;
 use super::rows::{Found, Room};
-use super::turn::Turn;
+use super::turn::{Safe, Turn};
+use super::{SqliteStore, dead};
 use crate::{Breakpoint, Message, Next, REDRIVEN_AT_ONCE, Result, Row, breakpoint};
 
 impl SqliteStore {
@@ -29,10 +31,11 @@ impl SqliteStore {
             let has_more = messages.is_empty()
                 && machine.redriving().is_some()
                 && machine.ready() < next.batch.min(REDRIVEN_AT_ONCE);
-            match self.submit(&mut turn) {
-                Some(pending) => {
+            let buries = self.buries(&turn, &messages).await?;
+            match self.submit(&mut turn, buries)? {
+                Some(submitted) => {
                     drop(turn);
-                    pending.durable().await?;
+                    self.until(Safe::FromKills, submitted).await?;
                     if has_more {
                         continue;
                     }
@@ -43,6 +46,20 @@ impl SqliteStore {
                 None => {}
             }
         }
+    }
+
+    /// Whether a message is of a record among the dead letters: its first delivery ends that.
+    async fn buries(&self, turn: &Turn, messages: &[Message]) -> Result<bool> {
+        if messages.is_empty() || turn.cell.dead.load(Ordering::SeqCst) <= 0 {
+            return Ok(false);
+        }
+        let no = turn.active.no;
+        let records: Vec<RecordId> = messages.iter().map(|message| message.row.record).collect();
+        self.readers
+            .read_here("look for dead letters", move |db| {
+                Ok(!dead::dead_of(db, no, records)?.is_empty())
+            })
+            .await
     }
 
     async fn fill(&self, turn: &mut Turn, next: &Next<'_>) -> Result<Vec<Message>> {

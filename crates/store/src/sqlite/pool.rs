@@ -17,15 +17,19 @@ pub(super) struct Pool {
     file: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    /// For reads on the caller's thread.
+    here: Semaphore,
 }
 
 impl Pool {
     /// A pool of readers of the database in `file`.
     pub(super) fn new(file: PathBuf) -> Arc<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             file,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(READERS)),
+            here: Semaphore::new(threads.saturating_sub(1).max(1)),
         })
     }
 
@@ -50,6 +54,23 @@ impl Pool {
             Ok(answer) => answer,
             Err(panicked) => Err(backend(action, panicked)),
         }
+    }
+
+    /// Runs a query that reads little right here, where that leaves a thread for everybody else: going
+    /// to another thread and back costs more than such a query.
+    pub(super) async fn read_here<T: Send + 'static>(
+        self: &Arc<Self>,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> Tx<T> + Send + 'static,
+    ) -> Result<T> {
+        let Ok(_here) = self.here.try_acquire() else {
+            return self.read(action, query).await;
+        };
+        if self.permits.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        self.on_snapshot(query)
+            .map_err(|fault| fault.during(action))
     }
 
     /// Ends the pool; reads after it fail.

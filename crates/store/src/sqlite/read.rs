@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use headrace_model::StreamId;
+use rusqlite::Connection;
 
 use super::SqliteStore;
 use super::rows::{self, Found, Room};
 use super::streams::StreamCell;
 use crate::{LaneStats, Page, Range, Result, Selection, StreamStats};
+
+/// So many rows are read on the caller's thread.
+const FEW: usize = 256;
 
 impl SqliteStore {
     /// Entries that match, in the order asked for.
@@ -51,7 +55,7 @@ impl SqliteStore {
         Ok(page)
     }
 
-    /// Reads rows of a stream by index, off the runtime.
+    /// Reads rows of a stream by index.
     pub(super) async fn rows(
         &self,
         cell: &Arc<StreamCell>,
@@ -61,9 +65,12 @@ impl SqliteStore {
         let Some(no) = cell.log().no else {
             return Ok(Found::default());
         };
-        self.readers
-            .read("read the log", move |db| rows::at(db, no, &indexes, room))
-            .await
+        let few = indexes.len() <= FEW;
+        let read = move |db: &Connection| rows::at(db, no, &indexes, room);
+        match few {
+            true => self.readers.read_here("read the log", read).await,
+            false => self.readers.read("read the log", read).await,
+        }
     }
 }
 

@@ -22,30 +22,34 @@ impl SqliteStore {
     pub(super) async fn remove_consumer(&self, consumer: ConsumerId) -> Result<()> {
         let cell = self.consumers.get(consumer);
         let consumers = Arc::clone(&self.consumers);
+        let journal = Arc::clone(&self.journal);
         let remove = move |db: &Connection| remove_consumers(db, "id", consumer.0.as_bytes());
-        let after = move |removed: Option<&()>| {
-            if removed.is_some() {
+        let after = move |removed: Option<&Vec<i64>>| {
+            if let Some(removed) = removed {
+                removed.iter().for_each(|no| journal.forget(*no));
                 cell.invalidate();
                 consumers.forget(&cell);
             }
         };
         let removing = self.writer.submit("remove the consumer", 0, remove, after);
-        removing.durable().await
+        removing.durable().await.map(drop)
     }
 
     /// Removes a log.
     pub(super) async fn remove_log(&self, stream: StreamId) -> Result<()> {
         let cell = self.streams.get(stream);
         let clearing = self.clearing.clone();
+        let journal = Arc::clone(&self.journal);
         let remove = move |db: &Connection| detach(db, stream);
-        let after = move |removed: Option<&()>| {
-            if removed.is_some() {
+        let after = move |removed: Option<&Vec<i64>>| {
+            if let Some(removed) = removed {
+                removed.iter().for_each(|no| journal.forget(*no));
                 cell.publish_drop();
                 clearing.request();
             }
         };
         let removing = self.writer.submit("remove the log", 0, remove, after);
-        removing.durable().await
+        removing.durable().await.map(drop)
     }
 }
 
@@ -85,7 +89,8 @@ impl Clearing {
     }
 }
 
-fn remove_consumers(db: &Connection, column: &str, value: &[u8; 16]) -> Tx<()> {
+/// Answers the numbers of those that were removed.
+fn remove_consumers(db: &Connection, column: &str, value: &[u8; 16]) -> Tx<Vec<i64>> {
     for table in ["outstanding", "dead_letter"] {
         db.execute(
             &format!(
@@ -94,13 +99,16 @@ fn remove_consumers(db: &Connection, column: &str, value: &[u8; 16]) -> Tx<()> {
             [value],
         )?;
     }
-    db.execute(&format!("delete from consumer where {column} = ?"), [value])?;
-    Ok(())
+    let mut query = db.prepare(&format!(
+        "delete from consumer where {column} = ? returning no"
+    ))?;
+    let removed = query.query_map([value], |row| row.get(0))?;
+    Ok(removed.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Makes a log unknown, in a few rows.
-fn detach(db: &Connection, stream: StreamId) -> Tx<()> {
-    remove_consumers(db, "stream", stream.0.as_bytes())?;
+/// Makes a log unknown, in a few rows. Answers the numbers of its consumers.
+fn detach(db: &Connection, stream: StreamId) -> Tx<Vec<i64>> {
+    let consumers = remove_consumers(db, "stream", stream.0.as_bytes())?;
     let no: Option<i64> = db
         .query_row(
             "delete from stream where id = ? returning no",
@@ -112,7 +120,7 @@ fn detach(db: &Connection, stream: StreamId) -> Tx<()> {
         db.execute("delete from lane where stream = ?", [no])?;
         db.execute("insert into dropped_stream (no) values (?)", [no])?;
     }
-    Ok(())
+    Ok(consumers)
 }
 
 /// Answers whether there may be more.

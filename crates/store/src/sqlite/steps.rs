@@ -1,6 +1,6 @@
 //! A consumer's state on disk: loading it, and writing what a step changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use headrace_model::delivery::{Change, Consumer, DeadLetter, Outstanding, Phase};
 use headrace_model::{ConsumerId, RecordId, StreamId, Timestamp};
@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::error::{Tx, backend};
+use super::journal::Net;
 use crate::StoreError;
 
 const HELD: i64 = 0;
@@ -22,6 +23,16 @@ pub(super) struct Loaded {
     pub(super) stream: StreamId,
     pub(super) machine: Consumer,
     pub(super) dead: u64,
+}
+
+impl Loaded {
+    /// The indexes that have rows.
+    pub(super) fn rows(&self) -> HashSet<u64> {
+        let outstanding = self.machine.outstanding().map(|(idx, _)| idx);
+        outstanding
+            .chain(self.machine.held_versions().map(|(idx, _)| idx))
+            .collect()
+    }
 }
 
 /// What one step changed, to be written.
@@ -45,6 +56,15 @@ pub(super) fn ids(db: &Connection) -> Tx<Vec<ConsumerId>> {
     let mut query = db.prepare_cached("select id from consumer order by no")?;
     let ids = query.query_map([], |row| Ok(ConsumerId(Uuid::from_bytes(row.get(0)?))))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The number of a consumer.
+pub(super) fn number(db: &Connection, consumer: ConsumerId) -> Tx<i64> {
+    let no = db
+        .prepare_cached("select no from consumer where id = ?")?
+        .query_row([consumer.0.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(no.ok_or(StoreError::NoConsumer)?)
 }
 
 /// Reads a consumer's state.
@@ -106,6 +126,20 @@ pub(super) fn write(db: &Connection, step: &Step) -> Tx<i64> {
     write_dead(db, step)
 }
 
+/// Writes the net effect of many plain steps. A consumer that was removed has none.
+pub(super) fn write_net(db: &Connection, no: i64, net: &Net) -> Tx<()> {
+    let written = db
+        .prepare_cached("update consumer set seq = ?, position = ? where no = ? and seq <= ?1")?
+        .execute(params![net.seq, net.position.cast_signed(), no])?;
+    if written == 0 {
+        return Ok(());
+    }
+    let changes = net.changes.iter();
+    changes
+        .map(|(idx, change)| (*idx, change.as_ref()))
+        .try_for_each(|(idx, change)| write_index(db, no, idx, change))
+}
+
 /// Only the last change of each index is written.
 fn write_outstanding(db: &Connection, step: &Step) -> Tx<()> {
     let mut last: BTreeMap<u64, Option<&Change>> = BTreeMap::new();
@@ -129,17 +163,20 @@ fn write_outstanding(db: &Connection, step: &Step) -> Tx<()> {
             | Change::Undead(_) => {}
         }
     }
-    for (idx, change) in last {
-        match change {
-            Some(Change::Put(_, entry)) => put(db, step.no, idx, entry)?,
-            Some(Change::Hold(_, record)) => hold(db, step.no, idx, *record)?,
-            _ => {
-                db.prepare_cached("delete from outstanding where consumer = ? and idx = ?")?
-                    .execute([step.no, idx.cast_signed()])?;
-            }
+    last.into_iter()
+        .try_for_each(|(idx, change)| write_index(db, step.no, idx, change))
+}
+
+fn write_index(db: &Connection, no: i64, idx: u64, change: Option<&Change>) -> Tx<()> {
+    match change {
+        Some(Change::Put(_, entry)) => put(db, no, idx, entry),
+        Some(Change::Hold(_, record)) => hold(db, no, idx, *record),
+        _ => {
+            db.prepare_cached("delete from outstanding where consumer = ? and idx = ?")?
+                .execute([no, idx.cast_signed()])?;
+            Ok(())
         }
     }
-    Ok(())
 }
 
 fn put(db: &Connection, no: i64, idx: u64, entry: &Outstanding) -> Tx<()> {

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::append::{self, Prepared};
 use super::error::backend;
-use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, steps, syncing};
+use super::turn::{Safe, counts};
+use super::{SqliteStore, cache, dead, idempotency, keys, objects, read, rows, steps, syncing};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
     Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
@@ -23,28 +23,45 @@ use crate::{
 #[async_trait]
 impl Store for SqliteStore {
     async fn write(&self, writes: Vec<Write>) -> Result<()> {
-        self.writer
-            .write("write objects", move |db| {
-                writes
-                    .iter()
-                    .try_for_each(|write| objects::write(db, write))
-            })
-            .await
+        let changed: Vec<_> = writes.iter().map(cache::written).collect();
+        let cache = Arc::clone(&self.cache);
+        let run = move |db: &rusqlite::Connection| {
+            writes
+                .iter()
+                .try_for_each(|write| objects::write(db, write))
+        };
+        let after = move |_: Option<&()>| cache.forget(&changed);
+        let pending = self.writer.submit("write objects", 0, run, after);
+        pending.durable().await
     }
 
     async fn object(&self, kind: Kind, id: Uuid) -> Result<Option<Object>> {
-        self.readers
-            .read("read an object", move |db| objects::one(db, kind, id))
-            .await
+        self.check_open()?;
+        let read_at = match self.cache.get(kind, id) {
+            Ok(object) => return Ok(Some(object)),
+            Err(read_at) => read_at,
+        };
+        let read = move |db: &rusqlite::Connection| objects::one(db, kind, id);
+        let found = self.readers.read("read an object", read).await?;
+        if let Some(object) = &found {
+            self.cache.keep(object, read_at);
+        }
+        Ok(found)
     }
 
     async fn object_named(&self, kind: Kind, org: OrgId, name: &str) -> Result<Option<Object>> {
+        self.check_open()?;
+        let read_at = match self.cache.named(kind, org, name) {
+            Ok(object) => return Ok(Some(object)),
+            Err(read_at) => read_at,
+        };
         let name = name.to_owned();
-        self.readers
-            .read("read an object", move |db| {
-                objects::named(db, kind, org, &name)
-            })
-            .await
+        let read = move |db: &rusqlite::Connection| objects::named(db, kind, org, &name);
+        let found = self.readers.read("read an object", read).await?;
+        if let Some(object) = &found {
+            self.cache.keep(object, read_at);
+        }
+        Ok(found)
     }
 
     async fn objects(
@@ -235,7 +252,7 @@ impl Store for SqliteStore {
         consumer: ConsumerId,
         step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()> {
-        self.step(consumer, step).await?;
+        self.step(consumer, Safe::FromPowerCuts, step).await?;
         breakpoint(Breakpoint::Settled);
         Ok(())
     }
@@ -263,7 +280,7 @@ impl Store for SqliteStore {
             consumer.expire(now, policy);
             next = consumer.next_deadline();
         };
-        self.step(consumer, &mut step).await?;
+        self.step(consumer, Safe::FromKills, &mut step).await?;
         Ok(next)
     }
 
@@ -348,12 +365,21 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         self.readers.close();
-        let writer = Arc::clone(&self.writer);
-        let ending = tokio::task::spawn_blocking(move || writer.close());
+        let synced = self.journal.all_synced().await;
+        self.journal.close();
+        let written = self.write_journalled().durable().await.map(drop);
+        let (writer, journal) = (Arc::clone(&self.writer), Arc::clone(&self.journal));
+        let ending = tokio::task::spawn_blocking(move || {
+            writer.close();
+            journal.end();
+        });
         ending
             .await
-            .map_err(|panicked| backend("end the writer", panicked))
+            .map_err(|panicked| backend("end the writer", panicked))?;
+        synced.and(written)
     }
 }

@@ -69,6 +69,10 @@ impl SqliteStore {
             .last()
             .filter(|_| tombstones.len() == sweep.limit);
         let end = full.copied().unwrap_or(sweep.upto);
+        if self.journal.is_ahead() {
+            // Otherwise nobody who is up to date would be seen to be.
+            self.write_journalled().durable().await?;
+        }
         let asked = Arc::new((Part { tombstones, end }, sweep));
         let look = Arc::clone(&asked);
         let leaving = self

@@ -155,7 +155,8 @@ async fn a_commit_that_fails_fails_its_whole_group() {
     store.ready().await.unwrap();
 }
 
-/// Steps that were computed on top of a lost one are refused, and memory follows the disk.
+/// A step that could not be written is undone in memory, with what was computed on top of it; what was
+/// journalled before stays.
 #[tokio::test]
 async fn a_consumer_never_differs_from_its_disk() {
     let directory = tempfile::tempdir().unwrap();
@@ -165,27 +166,32 @@ async fn a_consumer_never_differs_from_its_disk() {
     }
     store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
     let first = next(&store).await.unwrap().remove(0);
-    // The first ack cannot be written: another writer was there before.
-    let disturb =
-        |db: &rusqlite::Connection| Ok(db.execute("update consumer set seq = seq + 1", [])?);
-    store.writer.write("disturb", disturb).await.unwrap();
-    let token = first.leased.token(first.consumer);
-    let mut ack = |consumer: &mut Consumer| {
-        consumer.ack(&token);
+    let disturb = |sql: &'static str| {
+        let disturb = move |db: &rusqlite::Connection| Ok(db.execute_batch(sql)?);
+        store.writer.write("disturb", disturb)
     };
-    assert!(store.update(CONSUMER, &mut ack).await.is_err());
-    let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
-    assert_eq!(
-        (counts.pending, counts.ack_pending),
-        (2, 1),
-        "nothing was acked"
-    );
-    let mut outstanding = 0;
-    let mut look = |consumer: &Consumer| outstanding = consumer.ack_pending();
-    store.inspect(CONSUMER, &mut look).await.unwrap();
-    assert_eq!(outstanding, 1);
-    store.update(CONSUMER, &mut ack).await.unwrap();
+    disturb(
+        "create trigger refuse before insert on dead_letter begin select raise(abort, 'no'); end",
+    )
+    .await
+    .unwrap();
+    let token = first.leased.token(first.consumer);
+    let mut reject = |consumer: &mut Consumer| {
+        consumer.reject(&token, Timestamp::default(), None);
+    };
+    assert!(store.update(CONSUMER, &mut reject).await.is_err());
+    let all = Selection::default();
+    let counts = store.counts(CONSUMER, &all).await.unwrap();
+    let found = (counts.pending, counts.ack_pending, counts.dead);
+    assert_eq!(found, (2, 1, 0), "nothing was rejected");
+    disturb("drop trigger refuse").await.unwrap();
+    store.update(CONSUMER, &mut reject).await.unwrap();
     assert_eq!(next(&store).await.unwrap()[0].row.upstream_id, "b");
+    drop(store);
+    let store = open(directory.path()).await;
+    let counts = store.counts(CONSUMER, &all).await.unwrap();
+    let found = (counts.pending, counts.ack_pending, counts.dead);
+    assert_eq!(found, (1, 1, 1));
 }
 
 /// A caller who goes away in the middle of a `next` leaves nothing half done.

@@ -1,9 +1,11 @@
 //! Turns: the one way to look at a consumer or to change one.
 //!
-//! A step runs while the consumer is locked. What it changed goes to the writer as one job before the
-//! lock is released, so the order on disk is the order of the steps; durability is awaited after. When
-//! a job fails, the state in memory is given up and read again, and the steps that were computed on
-//! top of it are refused by their number: memory and disk never part.
+//! A step runs while the consumer is locked. What it changed goes to the journal before the lock is
+//! released, so the order on disk is the order of the steps; durability is awaited after. What touches
+//! dead letters, or begins anew, goes to the writer instead, together with what the journal has of the
+//! consumer; until that is written, so does every other step. When a step cannot be kept, the state in
+//! memory is given up and read again, and what was computed on top of it is refused: memory and disk
+//! never part.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +18,7 @@ use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
 
 use super::SqliteStore;
 use super::consumers::{Active, ConsumerCell};
+use super::journal::{self, Place, Plain};
 use super::steps::{self, Loaded, Step};
 use super::writer::Pending;
 use crate::{Counts, Result, Selection, StoreError};
@@ -28,6 +31,29 @@ pub(super) struct Turn {
     pub(super) active: OwnedMappedMutexGuard<Option<Active>, Active>,
     before: Before,
     ended: bool,
+}
+
+/// A step on its way to the disk.
+pub(super) enum Submitted {
+    /// In the journal: it survives the end of the process.
+    Journalled(Place),
+    /// With the writer.
+    Pending(Pending<Stepped>),
+}
+
+/// What a step must survive before its caller is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Safe {
+    /// The end of the process.
+    FromKills,
+    /// A power cut.
+    FromPowerCuts,
+}
+
+/// A step that the writer has written, with what of the consumer was to be written before it.
+pub(super) struct Stepped {
+    dead: i64,
+    before: journal::Taken,
 }
 
 /// What decides, after a step, whether those who wait should look again.
@@ -72,14 +98,38 @@ impl SqliteStore {
         })
     }
 
-    /// Sends what the step changed to the writer; `None` when it changed nothing.
-    pub(super) fn submit(&self, turn: &mut Turn) -> Option<Pending<i64>> {
+    /// Sends what the step changed on its way; `None` when it changed nothing. `buries` where it may
+    /// take from the dead letters or add to them.
+    pub(super) fn submit(&self, turn: &mut Turn, buries: bool) -> Result<Option<Submitted>> {
         let changes = turn.active.machine.take_changes();
-        turn.ended = true;
         if changes.is_empty() {
-            return None;
+            turn.ended = true;
+            return Ok(None);
         }
         let wakes = wakes(&mut turn.active, &turn.before, &changes);
+        // What is with the writer must be written first.
+        let is_plain = changes.iter().all(journal::is_plain)
+            && !buries
+            && turn.cell.unsettled.load(Ordering::SeqCst) == 0;
+        if is_plain {
+            let active = &mut *turn.active;
+            let place = self.journal.append(Plain {
+                no: active.no,
+                seq: active.seq,
+                position: active.machine.position(),
+                changes,
+            })?;
+            active.seq += 1;
+            turn.ended = true;
+            if wakes {
+                turn.cell.wake();
+            }
+            if place.is_full {
+                self.write_journalled();
+            }
+            return Ok(Some(Submitted::Journalled(place)));
+        }
+        turn.ended = true;
         let active = &mut *turn.active;
         let step = Step {
             no: active.no,
@@ -92,9 +142,14 @@ impl SqliteStore {
         active.seq += 1;
         let cell = Arc::clone(&turn.cell);
         cell.unsettled.fetch_add(1, Ordering::SeqCst);
-        let after = move |written: Option<&i64>| {
+        let (journal, no, rows) = (Arc::clone(&self.journal), step.no, rows(&step.changes));
+        let after = move |written: Option<&Stepped>| {
             match written {
-                Some(dead) => cell.add_dead(*dead),
+                Some(stepped) => {
+                    stepped.before.written();
+                    journal.has_rows(no, rows);
+                    cell.add_dead(stepped.dead);
+                }
                 None => cell.invalidate(),
             }
             cell.unsettled.fetch_sub(1, Ordering::SeqCst);
@@ -102,11 +157,29 @@ impl SqliteStore {
                 cell.wake();
             }
         };
-        let write = move |db: &Connection| steps::write(db, &step);
-        Some(
-            self.writer
-                .submit("write the consumer's state", 0, write, after),
-        )
+        let journal = Arc::clone(&self.journal);
+        let write = move |db: &Connection| {
+            let before = journal.write_one(db, step.no)?;
+            let dead = steps::write(db, &step)?;
+            Ok(Stepped { dead, before })
+        };
+        let submitting = self
+            .writer
+            .submit("write the consumer's state", 0, write, after);
+        Ok(Some(Submitted::Pending(submitting)))
+    }
+
+    /// Has the writer write what is only in the journal.
+    pub(super) fn write_journalled(&self) -> Pending<journal::Taken> {
+        let journal = Arc::clone(&self.journal);
+        let write = move |db: &Connection| journal.write_all(db);
+        let after = |taken: Option<&journal::Taken>| {
+            if let Some(taken) = taken {
+                taken.written();
+            }
+        };
+        self.writer
+            .submit("write the consumers' states", 0, write, after)
     }
 
     /// Waits until what the turn has seen is durable. `false` when it was lost: look again.
@@ -123,28 +196,43 @@ impl SqliteStore {
         Ok(cell.invalidations.load(Ordering::SeqCst) == loaded_at)
     }
 
-    /// Runs a step that changes the state, and waits until it is durable.
+    /// Runs a step that changes the state, and waits until it is as safe as asked.
     pub(super) async fn step(
         &self,
         id: ConsumerId,
+        safe: Safe,
         step: &mut (dyn FnMut(&mut Consumer) + Send),
     ) -> Result<()> {
         loop {
             let mut turn = self.turn(id).await?;
             step(&mut turn.active.machine);
-            match self.submit(&mut turn) {
-                Some(pending) => {
+            match self.submit(&mut turn, false)? {
+                Some(submitted) => {
                     drop(turn);
-                    pending.durable().await?;
-                    return Ok(());
+                    return self.until(safe, submitted).await;
                 }
-                None if self.settled(turn).await? => return Ok(()),
-                None => {}
+                None if !self.settled(turn).await? => {}
+                None => {
+                    return match safe {
+                        // What it was to change may have been changed by one who still waits for the disk.
+                        Safe::FromPowerCuts => self.journal.all_synced().await,
+                        Safe::FromKills => Ok(()),
+                    };
+                }
             }
         }
     }
 
-    /// Runs a step that changes nothing, on what is durable.
+    /// Waits until a step is as safe as asked.
+    pub(super) async fn until(&self, safe: Safe, submitted: Submitted) -> Result<()> {
+        match (submitted, safe) {
+            (Submitted::Journalled(place), Safe::FromPowerCuts) => self.journal.synced(place).await,
+            (Submitted::Journalled(_), Safe::FromKills) => Ok(()),
+            (Submitted::Pending(pending), _) => pending.durable().await.map(drop),
+        }
+    }
+
+    /// Runs a step that changes nothing.
     pub(super) async fn look<T>(
         &self,
         id: ConsumerId,
@@ -162,10 +250,13 @@ impl SqliteStore {
     async fn load_consumer(&self, cell: &Arc<ConsumerCell>, loaded_at: u64) -> Result<Active> {
         let (id, streams) = (cell.id, Arc::clone(&self.streams));
         let registered = Arc::clone(cell);
+        let journal = Arc::clone(&self.journal);
         // Read by the writer, so that everything submitted before is in it; registered before
         // anything later is published, so that nothing that leaves the log is missed.
-        let after = move |loaded: Option<&Loaded>| {
-            if let Some(loaded) = loaded {
+        let after = move |loaded: Option<&(journal::Taken, Loaded)>| {
+            if let Some((before, loaded)) = loaded {
+                before.written();
+                journal.loaded(loaded.no, loaded.rows());
                 registered
                     .dead
                     .store(loaded.dead.cast_signed(), Ordering::SeqCst);
@@ -173,7 +264,12 @@ impl SqliteStore {
                 streams.get(loaded.stream).register(loaded.no, &registered);
             }
         };
-        let load = move |db: &Connection| steps::load(db, id);
+        let writing = Arc::clone(&self.journal);
+        let load = move |db: &Connection| {
+            let no = steps::number(db, id)?;
+            let before = writing.write_one(db, no)?;
+            Ok((before, steps::load(db, id)?))
+        };
         let loading = self
             .writer
             .submit("load the consumer's state", 0, load, after);
@@ -182,7 +278,7 @@ impl SqliteStore {
                 self.consumers.forget(cell);
                 return Err(StoreError::NoConsumer);
             }
-            loaded => loaded?,
+            loaded => loaded?.1,
         };
         let mut active = Active {
             no: loaded.no,
@@ -235,6 +331,15 @@ fn wakes(active: &mut Active, before: &Before, changes: &[Change]) -> bool {
         active.starved = false;
     }
     earlier || room || changes.iter().any(makes_deliverable) || has_free(&active.machine)
+}
+
+/// The indexes that the changes may leave rows of.
+fn rows(changes: &[Change]) -> Vec<u64> {
+    let row = |change: &Change| match change {
+        Change::Put(idx, _) | Change::Hold(idx, _) => Some(*idx),
+        _ => None,
+    };
+    changes.iter().filter_map(row).collect()
 }
 
 /// Whether a held version could go out at once.

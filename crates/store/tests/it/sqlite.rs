@@ -22,7 +22,7 @@ impl Backend for Sqlite {
 }
 
 impl Sqlite {
-    fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.0.path().join("data")
     }
 

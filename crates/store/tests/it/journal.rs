@@ -1,0 +1,245 @@
+//! The consumers' journal: what a power cut, or damage, makes of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use headrace_model::delivery::Consumer;
+use headrace_store::{Message, Store, StoreError};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::conformance::Backend;
+use crate::conformance::world::{CONSUMER, Worker, append, at, batch, seen};
+use crate::sqlite::Sqlite;
+
+const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
+const SECTOR: usize = 512;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Next(usize),
+    Ack(usize),
+    Nack(usize),
+    Reject(usize),
+}
+
+/// What there was after a step.
+struct Instant {
+    /// Of the journal's first file.
+    len: usize,
+    /// The step was answered as being safe.
+    safe: bool,
+    state: Consumer,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (1..5_usize).prop_map(Op::Next),
+        4 => any::<usize>().prop_map(Op::Ack),
+        2 => any::<usize>().prop_map(Op::Nack),
+        1 => any::<usize>().prop_map(Op::Reject),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The power fails after some step. Everything up to the last answer is there; of what came after
+    /// it, any sector may be missing or torn. What opens is the state after one of those steps.
+    #[test]
+    fn what_was_answered_survives_a_power_cut(
+        ops in prop::collection::vec(op(), 1..30),
+        cut in any::<Index>(),
+        torn in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let sqlite = Sqlite::new();
+            let store = filled(&sqlite, 40).await;
+            let history = play(&*store, &sqlite, &ops).await;
+            let cut = cut.index(history.len());
+            let safe = (0..=cut).rev().find(|at| history[*at].safe).unwrap();
+            let copy = copy(&sqlite);
+            let file = copy.path().join(FILES[0]);
+            let mut bytes = std::fs::read(&file).unwrap();
+            bytes.truncate(history[cut].len);
+            for (sector, torn) in bytes[history[safe].len..].chunks_mut(SECTOR).zip(torn) {
+                if torn {
+                    sector.fill(0);
+                }
+            }
+            std::fs::write(&file, &bytes).unwrap();
+            let store = headrace_store::open(&url(copy.path())).await.unwrap();
+            let found = state(&*store).await;
+            // The database itself may be further: it was copied at the end.
+            let possible = history[safe..].iter().any(|instant| instant.state == found);
+            assert!(possible, "{found:?}");
+        });
+    }
+}
+
+/// What was promised is damaged, and what came after it proves that: it does not start.
+#[tokio::test]
+async fn damage_before_what_is_safe_is_told() {
+    let sqlite = Sqlite::new();
+    let store = filled(&sqlite, 40).await;
+    let ops = [Op::Next(4), Op::Ack(0), Op::Next(4), Op::Ack(0)];
+    let history = play(&*store, &sqlite, &ops).await;
+    let damaged = |at: usize, len: usize| {
+        let copy = copy(&sqlite);
+        let file = copy.path().join(FILES[0]);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[at] ^= 1;
+        bytes.truncate(len);
+        std::fs::write(&file, &bytes).unwrap();
+        copy
+    };
+    // The second byte of the journal: the first step, which was synced with the second.
+    let copy = damaged(2, history[4].len);
+    let Err(error) = headrace_store::open(&url(copy.path())).await else {
+        panic!("it opened");
+    };
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains(FILES[0]) && text.contains("byte 0") && text.contains("restore"),
+        "{text}"
+    );
+    // The last byte: nothing tells that it was safe. It is cut off.
+    let last = history[4].len - 1;
+    let copy = damaged(last, history[4].len);
+    let store = headrace_store::open(&url(copy.path())).await.unwrap();
+    assert_eq!(state(&*store).await, history[3].state);
+}
+
+/// A full file is written while the other one goes on, and nothing is missing at any time.
+#[tokio::test]
+async fn full_files_take_turns() {
+    const ROUNDS: i64 = 60;
+    let sqlite = Sqlite::new();
+    let store = filled(&sqlite, 1_000).await;
+    let worker = Worker {
+        policy: headrace_model::delivery::Policy {
+            max_deliver: None,
+            ..crate::conformance::world::POLICY
+        },
+        ..Worker::new(&*store).await
+    };
+    let error: Arc<str> = "x".repeat(1_000).into();
+    for round in 1..=ROUNDS {
+        let messages = worker.next(round, 1_000).await;
+        assert_eq!(messages.len(), 1_000);
+        let mut nack = |consumer: &mut Consumer| {
+            for message in &messages {
+                let token = message.leased.token(message.consumer);
+                let after = std::time::Duration::ZERO;
+                consumer.nack(
+                    &token,
+                    at(round),
+                    after,
+                    Some(Arc::clone(&error)),
+                    &worker.policy,
+                );
+            }
+        };
+        store.update(CONSUMER, &mut nack).await.unwrap();
+    }
+    let expected = state(&*store).await;
+    let sizes = FILES.map(|name| sqlite.directory().join(name).metadata().unwrap().len());
+    assert!(sizes.iter().all(|size| *size > 16 << 20), "{sizes:?}");
+    let copy = copy(&sqlite);
+    let killed = headrace_store::open(&url(copy.path())).await.unwrap();
+    assert_eq!(state(&*killed).await, expected, "after a kill");
+    store.close().await.unwrap();
+    let sizes = FILES.map(|name| sqlite.directory().join(name).metadata().unwrap().len());
+    assert_eq!(sizes, [0, 0], "everything is in the database");
+    let store = sqlite.open().await;
+    assert_eq!(state(&*store).await, expected, "after a clean end");
+}
+
+async fn filled(sqlite: &Sqlite, records: usize) -> Arc<dyn Store> {
+    let store = sqlite.open().await;
+    let ids: Vec<String> = (0..records).map(|n| n.to_string()).collect();
+    append(&*store, 1, batch(ids.iter().map(|id| seen(id, 1, "1")))).await;
+    Worker::new(&*store).await;
+    store
+}
+
+/// Plays the steps, and tells what there was after each of them and before the first.
+async fn play(store: &dyn Store, sqlite: &Sqlite, ops: &[Op]) -> Vec<Instant> {
+    let worker = Worker::of(store);
+    let mut taken: Vec<Message> = Vec::new();
+    let mut history = vec![instant(store, sqlite, true).await];
+    for op in ops {
+        let mut take = |index: &usize| match taken.is_empty() {
+            true => None,
+            false => Some(taken.swap_remove(index % taken.len())),
+        };
+        let safe = match op {
+            Op::Next(batch) => {
+                taken.extend(worker.next(1, *batch).await);
+                false
+            }
+            Op::Ack(index) => match take(index) {
+                Some(message) => {
+                    worker.ack(&message).await;
+                    true
+                }
+                None => false,
+            },
+            Op::Nack(index) => match take(index) {
+                Some(message) => {
+                    worker.nack(&message, 1, 5).await;
+                    true
+                }
+                None => false,
+            },
+            Op::Reject(index) => match take(index) {
+                Some(message) => {
+                    worker.reject(&message, 1).await;
+                    true
+                }
+                None => false,
+            },
+        };
+        history.push(instant(store, sqlite, safe).await);
+    }
+    history
+}
+
+async fn instant(store: &dyn Store, sqlite: &Sqlite, safe: bool) -> Instant {
+    let file = sqlite.directory().join(FILES[0]);
+    Instant {
+        len: usize::try_from(file.metadata().unwrap().len()).unwrap(),
+        safe,
+        state: state(store).await,
+    }
+}
+
+async fn state(store: &dyn Store) -> Consumer {
+    let mut found = None;
+    let mut look = |consumer: &Consumer| found = Some(consumer.clone());
+    store.inspect(CONSUMER, &mut look).await.unwrap();
+    found.unwrap()
+}
+
+/// The directory as the end of the process would leave it now.
+fn copy(sqlite: &Sqlite) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in sqlite.directory().read_dir().unwrap() {
+        let path: PathBuf = file.unwrap().path();
+        let name = path.file_name().unwrap().to_owned();
+        // The index of the write-ahead log is made anew; the lock is the living process's.
+        let kept = name
+            .to_str()
+            .is_some_and(|name| !name.ends_with("-shm") && !name.ends_with(".lock"));
+        if kept {
+            std::fs::copy(&path, copy.path().join(name)).unwrap();
+        }
+    }
+    copy
+}
+
+fn url(directory: &Path) -> String {
+    format!("sqlite:{}", directory.display())
+}
