@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use super::keys::{self, Key};
 use super::streams::{Delta, Move, row_id};
-use super::syncing;
+use super::{summary, syncing};
 use crate::{Appended, Batch, CursorWrite, Fence, Lane, Outcome, Result, StoreError};
 
 /// What an append answers, and what it changed.
@@ -143,6 +143,7 @@ impl<'a> Tail<'a> {
                     self.delta.bytes.cast_signed(),
                     self.delta.no,
                 ])?;
+            summary::note(self.db, &self.delta)?;
         }
         Ok(self.delta)
     }

@@ -14,6 +14,8 @@ use rusqlite::Connection;
 use super::checkpoint::Checkpoints;
 use super::error::{Fault, Tx, sql_error};
 use super::removal::Clearing;
+use super::streams::Streams;
+use super::summary;
 use super::writer::Job;
 use crate::{Breakpoint, breakpoint};
 
@@ -24,20 +26,30 @@ const GROUP_BYTES: usize = 4 << 20;
 
 type Jobs = VecDeque<Box<dyn Job>>;
 
+/// What the writer does between the groups.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    pub(super) checkpoints: Checkpoints,
+    pub(super) clearing: Clearing,
+    pub(super) streams: Arc<Streams>,
+}
+
 /// Runs jobs until no more can come.
-pub(super) fn run(
-    db: &Connection,
-    queue: &Receiver<Box<dyn Job>>,
-    mut checkpoints: Checkpoints,
-    clearing: &Clearing,
-) {
-    while let Some(first) = first_of_group(db, queue, clearing) {
+pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: Upkeep) {
+    let Upkeep {
+        mut checkpoints,
+        clearing,
+        streams,
+    } = upkeep;
+    while let Some(first) = first_of_group(db, queue, &clearing) {
         let mut group = collect(first, queue);
         while !group.is_empty() {
             commit(db, &mut group);
         }
+        summary::write_down(db, &streams, false);
         checkpoints.after_commit(db);
     }
+    summary::write_down(db, &streams, true);
     checkpoints.at_end(db);
 }
 

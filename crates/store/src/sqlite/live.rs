@@ -11,6 +11,7 @@ use std::iter;
 use headrace_model::LaneNo;
 use roaring::RoaringTreemap;
 
+use super::streams::Move;
 use crate::Selection;
 
 /// The indexes in a log. Purge entries are not among them.
@@ -26,6 +27,8 @@ pub(super) struct LiveSet {
 struct Indexes {
     /// The highest that was ever inserted.
     last: u64,
+    /// It is not what is written down.
+    changed: bool,
     present: RoaringTreemap,
     tombstones: RoaringTreemap,
 }
@@ -35,6 +38,7 @@ impl LiveSet {
     pub(super) fn insert(&mut self, idx: u64, lane: LaneNo, deleted: bool) {
         self.all.of(deleted).insert(idx);
         let indexes = self.lanes.entry(lane).or_default();
+        indexes.changed = true;
         indexes.of(deleted).insert(idx);
         if idx > indexes.last {
             self.by_last.remove(&(indexes.last, lane));
@@ -46,7 +50,63 @@ impl LiveSet {
     /// An entry left.
     pub(super) fn remove(&mut self, idx: u64, lane: LaneNo, deleted: bool) {
         self.all.of(deleted).remove(idx);
-        self.lanes.entry(lane).or_default().of(deleted).remove(idx);
+        let indexes = self.lanes.entry(lane).or_default();
+        indexes.changed = true;
+        indexes.of(deleted).remove(idx);
+    }
+
+    /// Entries came and left.
+    pub(super) fn apply(&mut self, moves: &[Move]) {
+        for change in moves {
+            match *change {
+                Move::In { idx, lane, deleted } => self.insert(idx, lane, deleted),
+                Move::Out { idx, lane, deleted } => self.remove(idx, lane, deleted),
+            }
+        }
+    }
+
+    /// A lane as it was written down.
+    pub(super) fn restore(
+        &mut self,
+        lane: LaneNo,
+        last: u64,
+        present: RoaringTreemap,
+        tombstones: RoaringTreemap,
+    ) {
+        self.all.present |= &present;
+        self.all.tombstones |= &tombstones;
+        self.by_last.insert((last, lane));
+        let indexes = Indexes {
+            last,
+            changed: false,
+            present,
+            tombstones,
+        };
+        self.lanes.insert(lane, indexes);
+    }
+
+    /// The lanes that are not as they were written down: the highest index each has ever had, what is
+    /// present and the tombstones.
+    pub(super) fn changed(
+        &self,
+    ) -> impl Iterator<Item = (LaneNo, u64, &RoaringTreemap, &RoaringTreemap)> {
+        let changed = self.lanes.iter().filter(|(_, indexes)| indexes.changed);
+        changed.map(|(lane, indexes)| {
+            let Indexes {
+                last,
+                present,
+                tombstones,
+                ..
+            } = indexes;
+            (*lane, *last, present, tombstones)
+        })
+    }
+
+    /// All lanes are written down.
+    pub(super) fn written_down(&mut self) {
+        for indexes in self.lanes.values_mut() {
+            indexes.changed = false;
+        }
     }
 
     /// Whether the entry is in the log.

@@ -17,6 +17,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("redrive", include_str!("../../migrations/0004_redrive.sql")),
     ("tidy", include_str!("../../migrations/0005_tidy.sql")),
     ("journal", include_str!("../../migrations/0006_journal.sql")),
+    ("live", include_str!("../../migrations/0007_live.sql")),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -27,6 +27,7 @@ mod rows;
 mod steps;
 mod store;
 mod streams;
+mod summary;
 mod sweep;
 mod syncing;
 mod turn;
@@ -47,6 +48,7 @@ use cache::Cache;
 use checkpoint::Checkpoints;
 use consumers::Consumers;
 use error::{FILE, Tx, backend};
+use group::Upkeep;
 use journal::Journal;
 use lock::DirLock;
 use pool::Pool;
@@ -92,11 +94,17 @@ impl SqliteStore {
         })()
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
-        let writer = Writer::start(db, lock, checkpoints, clearing.clone())?;
+        let streams = Arc::new(streams);
+        let upkeep = Upkeep {
+            checkpoints,
+            clearing: clearing.clone(),
+            streams: Arc::clone(&streams),
+        };
+        let writer = Writer::start(db, lock, upkeep)?;
         Ok(Self {
             writer: Arc::new(writer),
             readers: Pool::new(file),
-            streams: Arc::new(streams),
+            streams,
             consumers: Arc::default(),
             cache: Arc::default(),
             journal: Arc::new(journal),

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::SqliteStore;
 use super::error::Tx;
 use super::streams::row_id;
+use super::summary;
 use crate::Result;
 
 /// Rows that are cleared away in one transaction.
@@ -118,6 +119,7 @@ fn detach(db: &Connection, stream: StreamId) -> Tx<Vec<i64>> {
         .optional()?;
     if let Some(no) = no {
         db.execute("delete from lane where stream = ?", [no])?;
+        summary::forget(db, no)?;
         db.execute("insert into dropped_stream (no) values (?)", [no])?;
     }
     Ok(consumers)

@@ -4,6 +4,7 @@
 //! visible here is durable, and everything before it is visible too.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use headrace_model::{LaneNo, StreamId, SyncId};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::consumers::ConsumerCell;
 use super::error::Tx;
 use super::live::LiveSet;
+use super::summary;
 use crate::Lane;
 
 /// Bits of a log row's id that hold the index; the stream's number is above them.
@@ -32,7 +34,10 @@ pub(super) fn split_row_id(id: i64) -> (i64, u64) {
 
 /// All streams.
 #[derive(Debug, Default)]
-pub(super) struct Streams(Mutex<HashMap<StreamId, Arc<StreamCell>>>);
+pub(super) struct Streams {
+    cells: Mutex<HashMap<StreamId, Arc<StreamCell>>>,
+    changes: Arc<AtomicUsize>,
+}
 
 /// One stream.
 #[derive(Debug)]
@@ -41,6 +46,9 @@ pub(super) struct StreamCell {
     tail: watch::Sender<u64>,
     /// The consumers whose state is in memory, by number: they are told what leaves the log.
     consumers: Mutex<HashMap<i64, Weak<ConsumerCell>>>,
+    /// How many entries came and left since that was written down: here, and in all streams.
+    changes: AtomicUsize,
+    all_changes: Arc<AtomicUsize>,
 }
 
 /// What readers see of a log.
@@ -86,7 +94,7 @@ pub(super) enum Move {
 }
 
 impl Streams {
-    /// Reads every stream: one row per live entry, without its body.
+    /// Reads every stream, without its entries.
     pub(super) fn load(db: &Connection) -> Tx<Self> {
         let mut logs = HashMap::new();
         let mut numbers = HashMap::new();
@@ -104,19 +112,56 @@ impl Streams {
             logs.insert(no, log);
         }
         load_lanes(db, &mut logs)?;
-        load_live(db, &mut logs)?;
+        let mut since = HashMap::new();
+        for (no, (live, changes)) in summary::load(db)? {
+            if let Some(log) = logs.get_mut(&no) {
+                log.live = live;
+                since.insert(no, changes);
+            }
+        }
+        let changes = Arc::new(AtomicUsize::new(since.values().sum()));
         let cells = logs.into_iter().filter_map(|(no, log)| {
             let id = numbers.get(&no)?;
-            Some((*id, Arc::new(StreamCell::new(log))))
+            let cell = StreamCell::new(log, Arc::clone(&changes));
+            let since = since.get(&no).copied().unwrap_or(0);
+            cell.changes.store(since, Ordering::Relaxed);
+            Some((*id, Arc::new(cell)))
         });
-        Ok(Self(Mutex::new(cells.collect())))
+        Ok(Self {
+            cells: Mutex::new(cells.collect()),
+            changes: Arc::clone(&changes),
+        })
+    }
+
+    /// How many entries came and left since that was written down.
+    pub(super) fn changes(&self) -> usize {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// The streams in which some did.
+    pub(super) fn changed(&self) -> Vec<Arc<StreamCell>> {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_changed = |cell: &&Arc<StreamCell>| cell.changes.load(Ordering::Relaxed) > 0;
+        cells.values().filter(is_changed).cloned().collect()
+    }
+
+    /// Everything is written down.
+    pub(super) fn written_down(&self) {
+        for cell in self.changed() {
+            let changes = cell.changes.swap(0, Ordering::Relaxed);
+            self.changes.fetch_sub(changes, Ordering::Relaxed);
+            let mut log = cell.log.write().unwrap_or_else(PoisonError::into_inner);
+            log.live.written_down();
+        }
     }
 
     /// The stream, empty when nothing was ever appended to it.
     pub(super) fn get(&self, id: StreamId) -> Arc<StreamCell> {
-        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         let cell = cells.entry(id);
-        Arc::clone(cell.or_insert_with(|| Arc::new(StreamCell::new(Log::default()))))
+        Arc::clone(cell.or_insert_with(|| {
+            Arc::new(StreamCell::new(Log::default(), Arc::clone(&self.changes)))
+        }))
     }
 }
 
@@ -136,24 +181,14 @@ fn load_lanes(db: &Connection, logs: &mut HashMap<i64, Log>) -> Tx<()> {
     Ok(())
 }
 
-fn load_live(db: &Connection, logs: &mut HashMap<i64, Log>) -> Tx<()> {
-    let mut query = db.prepare("select id, lane, deleted from key")?;
-    let mut rows = query.query([])?;
-    while let Some(row) = rows.next()? {
-        let (no, idx) = split_row_id(row.get(0)?);
-        if let Some(log) = logs.get_mut(&no) {
-            log.live.insert(idx, LaneNo(row.get(1)?), row.get(2)?);
-        }
-    }
-    Ok(())
-}
-
 impl StreamCell {
-    fn new(log: Log) -> Self {
+    fn new(log: Log, all_changes: Arc<AtomicUsize>) -> Self {
         Self {
             tail: watch::Sender::new(log.last_idx),
             log: RwLock::new(log),
             consumers: Mutex::default(),
+            changes: AtomicUsize::new(0),
+            all_changes,
         }
     }
 
@@ -185,12 +220,10 @@ impl StreamCell {
         if !delta.lanes.is_empty() {
             Arc::make_mut(&mut log.lanes).extend(delta.lanes.iter().cloned());
         }
-        for change in &delta.moves {
-            match *change {
-                Move::In { idx, lane, deleted } => log.live.insert(idx, lane, deleted),
-                Move::Out { idx, lane, deleted } => log.live.remove(idx, lane, deleted),
-            }
-        }
+        log.live.apply(&delta.moves);
+        self.changes.fetch_add(delta.moves.len(), Ordering::Relaxed);
+        self.all_changes
+            .fetch_add(delta.moves.len(), Ordering::Relaxed);
         log.last_idx = delta.last_idx;
         // Under the lock, so that a consumer that looks at the log knows what has left it.
         self.tell_consumers(delta);

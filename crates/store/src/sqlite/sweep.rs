@@ -15,6 +15,7 @@ use super::SqliteStore;
 use super::error::Tx;
 use super::keys;
 use super::streams::{Delta, Move, row_id, split_row_id};
+use super::summary;
 use crate::{Result, Selection, Store, Sweep, Swept};
 
 const TOMBSTONES: Selection = Selection {
@@ -179,6 +180,7 @@ fn run(db: &Connection, stream: StreamId, part: &Part, sweep: &Sweep) -> Tx<Opti
     if swept.tombstones > 0 {
         db.prepare_cached("update stream set bytes = ? where no = ?")?
             .execute(params![delta.bytes.cast_signed(), delta.no])?;
+        summary::note(db, &delta)?;
     }
     Ok(Some(Done { swept, delta }))
 }

@@ -8,11 +8,9 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::checkpoint::Checkpoints;
 use super::error::{Tx, backend};
-use super::group;
+use super::group::{self, Upkeep};
 use super::lock::DirLock;
-use super::removal::Clearing;
 use crate::{Result, StoreError};
 
 /// The way to the writer thread.
@@ -34,17 +32,12 @@ impl<T> Pending<T> {
 
 impl Writer {
     /// Starts the thread. It keeps the directory's lock until it has ended.
-    pub(super) fn start(
-        db: Connection,
-        lock: DirLock,
-        checkpoints: Checkpoints,
-        clearing: Clearing,
-    ) -> Result<Self> {
+    pub(super) fn start(db: Connection, lock: DirLock, upkeep: Upkeep) -> Result<Self> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                group::run(&db, &queue, checkpoints, &clearing);
+                group::run(&db, &queue, upkeep);
                 drop(db);
                 drop(lock);
             })

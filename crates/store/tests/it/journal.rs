@@ -1,6 +1,5 @@
 //! The consumers' journal: what a power cut, or damage, makes of it.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headrace_model::delivery::Consumer;
@@ -10,7 +9,7 @@ use proptest::sample::Index;
 
 use crate::conformance::Backend;
 use crate::conformance::world::{CONSUMER, Worker, append, at, batch, seen};
-use crate::sqlite::Sqlite;
+use crate::sqlite::{Sqlite, url};
 
 const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
 const SECTOR: usize = 512;
@@ -59,7 +58,7 @@ proptest! {
             let history = play(&*store, &sqlite, &ops).await;
             let cut = cut.index(history.len());
             let safe = (0..=cut).rev().find(|at| history[*at].safe).unwrap();
-            let copy = copy(&sqlite);
+            let copy = sqlite.copy();
             let file = copy.path().join(FILES[0]);
             let mut bytes = std::fs::read(&file).unwrap();
             bytes.truncate(history[cut].len);
@@ -86,7 +85,7 @@ async fn damage_before_what_is_safe_is_told() {
     let ops = [Op::Next(4), Op::Ack(0), Op::Next(4), Op::Ack(0)];
     let history = play(&*store, &sqlite, &ops).await;
     let damaged = |at: usize, len: usize| {
-        let copy = copy(&sqlite);
+        let copy = sqlite.copy();
         let file = copy.path().join(FILES[0]);
         let mut bytes = std::fs::read(&file).unwrap();
         bytes[at] ^= 1;
@@ -147,7 +146,7 @@ async fn full_files_take_turns() {
     let expected = state(&*store).await;
     let sizes = FILES.map(|name| sqlite.directory().join(name).metadata().unwrap().len());
     assert!(sizes.iter().all(|size| *size > 16 << 20), "{sizes:?}");
-    let copy = copy(&sqlite);
+    let copy = sqlite.copy();
     let killed = headrace_store::open(&url(copy.path())).await.unwrap();
     assert_eq!(state(&*killed).await, expected, "after a kill");
     store.close().await.unwrap();
@@ -221,25 +220,4 @@ async fn state(store: &dyn Store) -> Consumer {
     let mut look = |consumer: &Consumer| found = Some(consumer.clone());
     store.inspect(CONSUMER, &mut look).await.unwrap();
     found.unwrap()
-}
-
-/// The directory as the end of the process would leave it now.
-fn copy(sqlite: &Sqlite) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    for file in sqlite.directory().read_dir().unwrap() {
-        let path: PathBuf = file.unwrap().path();
-        let name = path.file_name().unwrap().to_owned();
-        // The index of the write-ahead log is made anew; the lock is the living process's.
-        let kept = name
-            .to_str()
-            .is_some_and(|name| !name.ends_with("-shm") && !name.ends_with(".lock"));
-        if kept {
-            std::fs::copy(&path, copy.path().join(name)).unwrap();
-        }
-    }
-    copy
-}
-
-fn url(directory: &Path) -> String {
-    format!("sqlite:{}", directory.display())
 }

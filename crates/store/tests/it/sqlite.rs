@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headrace_store::{Store, StoreError};
 
-use crate::conformance::world::{STREAM, append, batch, log, put, seen, short};
+use crate::conformance::world::{STREAM, append, batch, gone, log, purge, put, seen, short};
 use crate::conformance::{Backend, conformance};
 
 /// A data directory that lives as long as the test.
@@ -31,7 +31,22 @@ impl Sqlite {
     }
 
     fn url(&self) -> String {
-        format!("sqlite:{}", self.directory().display())
+        url(&self.directory())
+    }
+
+    /// The directory as the end of the process would leave it now.
+    pub(crate) fn copy(&self) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        for file in self.directory().read_dir().unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_owned();
+            // The index of the write-ahead log is made anew; the lock is the living process's.
+            let is_kept = |name: &str| !name.ends_with("-shm") && !name.ends_with(".lock");
+            if name.to_str().is_some_and(is_kept) {
+                std::fs::copy(&path, copy.path().join(name)).unwrap();
+            }
+        }
+        copy
     }
 
     /// Changes the closed database from outside.
@@ -47,6 +62,10 @@ impl Sqlite {
             Err(error) => error,
         }
     }
+}
+
+pub(crate) fn url(directory: &Path) -> String {
+    format!("sqlite:{}", directory.display())
 }
 
 conformance!(crate::sqlite::Sqlite);
@@ -114,6 +133,48 @@ async fn a_broken_file_is_named() {
     let error = sqlite.error().await;
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("headrace.db"), "{error}");
+}
+
+/// What a log holds is known at the start whether the last process ended well or not, and whether or
+/// not it wrote that down.
+#[tokio::test]
+async fn what_a_log_holds_is_known_at_every_start() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    let ids: Vec<String> = (0..500).map(|n| n.to_string()).collect();
+    append(&*store, 1, batch(ids.iter().map(|id| seen(id, 1, "1")))).await;
+    append(
+        &*store,
+        2,
+        batch(ids[..50].iter().map(|id| seen(id, 2, "2"))),
+    )
+    .await;
+    append(&*store, 3, batch(ids[20..90].iter().map(|id| gone(id, 3)))).await;
+    purge(&*store, "7").await;
+    let known = async |store: &dyn Store| {
+        let stats = store.stats(STREAM).await.unwrap();
+        (stats.records, stats.live, short(&log(store).await))
+    };
+    let expected = known(&*store).await;
+    assert_eq!((expected.0, expected.1), (499, 429));
+    let copy = sqlite.copy();
+    let killed = headrace_store::open(&url(copy.path())).await.unwrap();
+    assert_eq!(known(&*killed).await, expected, "after a kill");
+    store.close().await.unwrap();
+    let again = sqlite.open().await;
+    assert_eq!(known(&*again).await, expected, "after a clean end");
+    // As the versions before left it.
+    again.close().await.unwrap();
+    sqlite.change("delete from live_known; delete from live_summary; delete from live_change");
+    for start in ["the first", "the second"] {
+        let store = sqlite.open().await;
+        assert_eq!(
+            known(&*store).await,
+            expected,
+            "{start} start with old data"
+        );
+        store.close().await.unwrap();
+    }
 }
 
 /// No row of a dropped log is left in the end, also when the store was closed in between.
