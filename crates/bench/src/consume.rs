@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -19,51 +19,84 @@ pub(crate) async fn run(report: &mut Report, count: usize) -> Result<()> {
     let server = Arc::new(sync::run(report, count).await?);
     for (consumers, workers) in [(1, 1), (1, 8), (8, 8)] {
         for batch in [1, 100, 1_000] {
-            // One at a time, a fraction tells as much.
-            let wanted = if batch == 1 { count.min(5_000) } else { count };
-            case(report, &server, consumers, workers, batch, wanted).await?;
+            let case = Case {
+                name: &format!(
+                    "consume over HTTP, {consumers} consumers, {workers} workers, batch {batch}"
+                ),
+                consumers,
+                workers,
+                batch,
+                // One at a time, a fraction tells as much.
+                wanted: if batch == 1 { count.min(5_000) } else { count },
+                filter: json!({}),
+                wait: "0",
+            };
+            case.run(report, &server).await?;
         }
     }
     Ok(())
 }
 
+/// Everything in the stream, once.
+pub(crate) async fn drain(report: &mut Report, server: &Arc<Server>, count: usize) -> Result<()> {
+    let case = Case {
+        name: &format!("consume over HTTP, 8 consumers, 8 workers, batch 100, of {count} records"),
+        consumers: 8,
+        workers: 8,
+        batch: 100,
+        wanted: count.min(200_000),
+        filter: json!({}),
+        wait: "0",
+    };
+    case.run(report, server).await
+}
+
 /// So many workers on so many consumers, until each consumer has had so many messages.
-async fn case(
-    report: &mut Report,
-    server: &Arc<Server>,
-    consumers: usize,
-    workers: usize,
-    batch: usize,
-    wanted: usize,
-) -> Result<()> {
-    let mut ids = Vec::new();
-    for _ in 0..consumers {
-        let body = json!({"stream_id": "dev", "max_ack_pending": 20_000});
-        let made = server.post("/v1/http-consumers", body).await?;
-        ids.push(text(&made["id"])?);
+pub(crate) struct Case<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) consumers: usize,
+    pub(crate) workers: usize,
+    pub(crate) batch: usize,
+    pub(crate) wanted: usize,
+    pub(crate) filter: Value,
+    /// How long a worker waits for messages: those of one consumer do not, or the last ones of all
+    /// would be waited for.
+    pub(crate) wait: &'static str,
+}
+
+impl Case<'_> {
+    pub(crate) async fn run(self, report: &mut Report, server: &Arc<Server>) -> Result<()> {
+        let Self {
+            consumers, wanted, ..
+        } = self;
+        let mut ids = Vec::new();
+        for _ in 0..consumers {
+            let body =
+                json!({"stream_id": "dev", "max_ack_pending": 20_000, "filters": self.filter});
+            let made = server.post("/v1/http-consumers", body).await?;
+            ids.push(text(&made["id"])?);
+        }
+        let had: Vec<_> = ids.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
+        let begun = Instant::now();
+        let mut running = JoinSet::new();
+        for worker in 0..self.workers {
+            let at = worker % consumers;
+            let (id, had) = (ids[at].clone(), Arc::clone(&had[at]));
+            let (batch, wait) = (self.batch, self.wait);
+            running.spawn(work(Arc::clone(server), id, had, batch, wanted, wait));
+        }
+        let mut cycles = Vec::new();
+        while let Some(worker) = running.join_next().await {
+            cycles.extend(worker??);
+        }
+        let total = had.iter().map(|had| had.load(Ordering::SeqCst)).sum();
+        report.case(self.name, total, begun, cycles);
+        for id in ids {
+            let path = format!("/v1/http-consumers/{id}");
+            server.request(Method::DELETE, &path).send().await?;
+        }
+        Ok(())
     }
-    let had: Vec<_> = ids.iter().map(|_| Arc::new(AtomicUsize::new(0))).collect();
-    let begun = Instant::now();
-    let mut running = JoinSet::new();
-    for worker in 0..workers {
-        let (id, had) = (
-            ids[worker % consumers].clone(),
-            Arc::clone(&had[worker % consumers]),
-        );
-        running.spawn(work(Arc::clone(server), id, had, batch, wanted));
-    }
-    let mut cycles = Vec::new();
-    while let Some(worker) = running.join_next().await {
-        cycles.extend(worker??);
-    }
-    let total = had.iter().map(|had| had.load(Ordering::SeqCst)).sum();
-    let name = format!("consume, {consumers} consumers, {workers} workers, batch {batch}");
-    report.case(&name, total, begun, cycles);
-    for id in ids {
-        let path = format!("/v1/http-consumers/{id}");
-        server.request(Method::DELETE, &path).send().await?;
-    }
-    Ok(())
 }
 
 /// Takes and acknowledges until the consumer has had enough. Answers how long each round took.
@@ -73,8 +106,9 @@ async fn work(
     had: Arc<AtomicUsize>,
     batch: usize,
     wanted: usize,
+    wait: &str,
 ) -> Result<Vec<Duration>> {
-    let next = format!("/v1/http-consumers/{consumer}/next?batch_size={batch}");
+    let next = format!("/v1/http-consumers/{consumer}/next?batch_size={batch}&wait_for={wait}");
     let ack = format!("/v1/http-consumers/{consumer}/ack");
     let mut rounds = Vec::new();
     while had.load(Ordering::SeqCst) < wanted {

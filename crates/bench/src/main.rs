@@ -4,9 +4,14 @@
 //! counts is how they change with the code.
 
 mod consume;
+mod filtered;
+mod following;
 mod ingest;
+mod opening;
+mod prepared;
 mod records;
 mod report;
+mod resting;
 mod server;
 mod sync;
 
@@ -15,7 +20,7 @@ use anyhow::{Result, bail};
 use report::Report;
 
 /// Records of a case, unless told otherwise.
-const RECORDS: usize = 100_000;
+const RECORDS: usize = 200_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -30,11 +35,24 @@ async fn main() -> Result<()> {
         "ingest" => ingest::run(&mut report, records).await?,
         "sync" => drop(sync::run(&mut report, records).await?),
         "consume" => consume::run(&mut report, records).await?,
+        "together" => sync::together(&mut report, records).await?,
+        "filter" => filtered::run(&mut report, records).await?,
+        "follow" => following::run(&mut report, records).await?,
+        "open" => drop(opening::run(&mut report, records).await?),
+        "growth" => opening::growth(&mut report, records).await?,
+        "rest" => resting::run(&mut report).await?,
         "all" => {
             ingest::run(&mut report, records).await?;
             consume::run(&mut report, records).await?;
+            sync::together(&mut report, records).await?;
+            following::run(&mut report, records).await?;
+            filtered::run(&mut report, records * 5).await?;
+            opening::run(&mut report, records * 5).await?;
+            resting::run(&mut report).await?;
         }
-        other => bail!("unknown case {other}: expected ingest, sync, consume or all"),
+        other => bail!(
+            "unknown case {other}: expected ingest, sync, consume, together, filter, follow, open, growth, rest or all"
+        ),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The lines that are printed.
+//! The lines that are printed: a table in Markdown, as the documentation has it.
 
 use std::time::Duration;
 
@@ -9,34 +9,57 @@ pub(crate) struct Report;
 
 impl Report {
     pub(crate) fn new() -> Self {
-        say(&format!(
-            "{:<58} {:>12} {:>9} {:>9}",
-            "case", "per second", "p50 ms", "p99 ms"
-        ));
+        say("| case | per second | p50 ms | p99 ms |");
+        say("|---|---|---|---|");
         Self
     }
 
     /// One case: how much was done since, and how long its single calls took.
-    pub(crate) fn case(
+    pub(crate) fn case(&mut self, name: &str, count: usize, since: Instant, calls: Vec<Duration>) {
+        self.timed(name, count, since.elapsed(), calls);
+    }
+
+    /// The same, of what took so long.
+    pub(crate) fn timed(
         &mut self,
         name: &str,
         count: usize,
-        since: Instant,
+        took: Duration,
         mut calls: Vec<Duration>,
     ) {
-        let rate = count as f64 / since.elapsed().as_secs_f64();
+        let rate = count as f64 / took.as_secs_f64();
         calls.sort_unstable();
         let at = |part: f64| {
             let index = (calls.len() as f64 * part) as usize;
             let call = calls.get(index.min(calls.len().saturating_sub(1)));
-            call.map_or(0.0, |call| call.as_secs_f64() * 1_000.0)
+            call.map_or(String::new(), |call| format!("{:.2}", millis(*call)))
         };
         say(&format!(
-            "{name:<58} {rate:>12.0} {:>9.2} {:>9.2}",
+            "| {name} | {rate:.0} | {} | {} |",
             at(0.5),
             at(0.99)
         ));
     }
+
+    /// How long single calls took, where a rate would mean nothing.
+    pub(crate) fn latency(&mut self, name: &str, mut calls: Vec<Duration>) {
+        calls.sort_unstable();
+        let at = |part: usize| {
+            calls
+                .get(calls.len() * part / 100)
+                .map_or(0.0, |call| millis(*call))
+        };
+        say(&format!("| {name} | | {:.2} | {:.2} |", at(50), at(99)));
+    }
+
+    /// Something else that was found.
+    pub(crate) fn found(&mut self, name: &str, what: &str) {
+        say(&format!("| {name}: {what} | | | |"));
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
 }
 
 #[expect(

@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 const TOKEN: &str = "a-token-for-nothing-but-this-load";
 /// The provider's own limit would be measured, otherwise.
@@ -18,25 +20,39 @@ const UNLIMITED: u32 = 1_000_000;
 pub(crate) struct Server {
     pub(crate) client: reqwest::Client,
     pub(crate) url: String,
-    _process: Child,
-    _folder: TempDir,
+    /// How long it took from its start until it served.
+    pub(crate) started_in: Duration,
+    process: Child,
+    _folder: Arc<TempDir>,
 }
 
 impl Server {
     /// Starts it, with Stripe found at this base URL.
     pub(crate) async fn start(stripe: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut process = Command::new(binary()?)
+        let folder = Arc::new(tempfile::tempdir()?);
+        let server = Self::open(folder, Some(stripe)).await?;
+        server.post("/v1/streams", json!({"slug": "dev"})).await?;
+        Ok(server)
+    }
+
+    /// Starts it on the directory `data` of this folder.
+    pub(crate) async fn open(folder: Arc<TempDir>, stripe: Option<&str>) -> Result<Self> {
+        let mut command = Command::new(binary()?);
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(folder.path().join("data"))
-            .args(["--listen", "127.0.0.1:0", "--provider-base-url"])
-            .arg(format!("stripe={stripe}"))
+            .args(["--listen", "127.0.0.1:0"])
             .env("HEADRACE_ADMIN_TOKEN", TOKEN)
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("could not start the server")?;
+            .kill_on_drop(true);
+        if let Some(stripe) = stripe {
+            command
+                .arg("--provider-base-url")
+                .arg(format!("stripe={stripe}"));
+        }
+        let begun = Instant::now();
+        let mut process = command.spawn().context("could not start the server")?;
         let out = process.stdout.take().context("no output")?;
         let mut lines = BufReader::new(out).lines();
         let url = loop {
@@ -45,14 +61,52 @@ impl Server {
                 break url.trim_end_matches(['.', ',']).to_owned();
             }
         };
-        let server = Self {
+        Ok(Self {
             client: reqwest::Client::new(),
             url,
-            _process: process,
+            started_in: begun.elapsed(),
+            process,
             _folder: folder,
+        })
+    }
+
+    /// Ends it as a service manager does.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let pid = self.pid()?.to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().await?;
+        ensure!(told.success(), "could not end the server");
+        let ended = self.process.wait().await?;
+        ensure!(ended.success(), "the server ended with {ended}");
+        Ok(())
+    }
+
+    /// Its memory: what is its own, and what of files is mapped or counted with it.
+    pub(crate) fn memory(&self) -> Result<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kib.map(|kib| kib / 1_024).context("no such figure")
         };
-        server.post("/v1/streams", json!({"slug": "dev"})).await?;
-        Ok(server)
+        let (own, all, peak) = (field("RssAnon:")?, field("VmRSS:")?, field("VmHWM:")?);
+        Ok(format!(
+            "RssAnon {own} MiB, resident {all} MiB, at most {peak} MiB"
+        ))
+    }
+
+    /// How much processor time it has used.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        /// Ticks per second, as Linux tells times.
+        const TICKS: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        let (_, fields) = stat.rsplit_once(')').context("no status")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
+        Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+    }
+
+    fn pid(&self) -> Result<u32> {
+        self.process.id().context("the server has ended")
     }
 
     /// Begins to sync all customers.
