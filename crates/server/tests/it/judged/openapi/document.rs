@@ -38,6 +38,18 @@ impl Document {
             .collect()
     }
 
+    /// Whether a parameter of a path's reads is an object that may have this member.
+    pub(super) fn has_part(&self, path: &str, parameter: &str, member: &str) -> bool {
+        let parameters = self.0["paths"][path]["get"]["parameters"].as_array();
+        let mut parameters = parameters.into_iter().flatten();
+        parameters.any(|known| {
+            let schema = &known["schema"];
+            let choices = schema["anyOf"].as_array().into_iter().flatten();
+            let has = |schema: &Value| !schema["properties"][member].is_null();
+            known["name"] == parameter && std::iter::once(schema).chain(choices).any(has)
+        })
+    }
+
     /// The schema of a kind of object.
     pub(super) fn object(&self, name: &str) -> &Value {
         let schema = &self.0["components"]["schemas"][name];

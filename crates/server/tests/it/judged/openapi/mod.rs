@@ -15,7 +15,6 @@ use headrace_model::provider::{Collection, Definition, Listing, One, PageCursor,
 use serde_json::{Value, json};
 
 use super::claims;
-use document::Document;
 use server::Server;
 
 fn stripe() -> Definition {
@@ -25,7 +24,7 @@ fn stripe() -> Definition {
 
 #[tokio::test]
 async fn every_request_is_known_to_stripes_openapi_and_every_answer_is_read() {
-    let (server, document, stripe) = (Server::start().await, Document::read(), stripe());
+    let (server, stripe) = (Server::start().await, stripe());
     for check in &stripe.checks {
         server.ask(&check.request).await;
     }
@@ -34,7 +33,7 @@ async fn every_request_is_known_to_stripes_openapi_and_every_answer_is_read() {
     for collection in &stripe.collections {
         of_lists(&server, collection).await;
         of_one(&server, collection).await;
-        of_lists_inside(&server, &document, collection).await;
+        of_lists_inside(&server, collection).await;
         judged.push(collection.name.as_str());
     }
     claims::are_exactly("openapi", &judged);
@@ -130,9 +129,9 @@ async fn of_one(server: &Server, collection: &Collection) {
 
 /// The lists inside a record are the ones that the document says a record always has, and are completed from where they
 /// are.
-async fn of_lists_inside(server: &Server, document: &Document, collection: &Collection) {
+async fn of_lists_inside(server: &Server, collection: &Collection) {
     let name = &collection.name;
-    let schema = document.object(name);
+    let schema = server.document.object(name);
     let mut record = json!({"id": "id_1", "object": name});
     let mut always = Vec::new();
     for (member, schema) in schema["properties"].as_object().unwrap() {

@@ -3,9 +3,11 @@
 use headrace_model::provider::Request;
 use serde_json::Value;
 
+use super::document::Document;
 use crate::judged::programs::Steady;
 
 pub(super) struct Server {
+    pub(super) document: Document,
     steady: Steady,
     client: reqwest::Client,
 }
@@ -13,6 +15,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn start() -> Self {
         Self {
+            document: Document::read(),
             steady: Steady::start().await,
             client: reqwest::Client::new(),
         }
@@ -33,10 +36,24 @@ impl Server {
         let message = headers.get("x-steady-error-1-message");
         let is_known = status.is_success() && errors == Some("0");
         assert!(is_known, "{request}: {status} {message:?} {text}");
+        let path = headers["x-steady-matched-path"].to_str().unwrap();
+        let unknown = self.unknown_parts(path, request);
+        assert!(unknown.is_empty(), "{request}: no parts are {unknown:?}");
         let mut body: Value = serde_json::from_str(&text).unwrap();
         if body["has_more"].is_boolean() {
             body["has_more"] = false.into();
         }
         body
+    }
+
+    /// Parts of parameters, such as `created[gte]`, that the document does not have: the server takes any.
+    fn unknown_parts(&self, path: &str, request: &Request) -> Vec<String> {
+        let (_, query) = request.path_and_query.split_once('?').unwrap_or_default();
+        let names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned());
+        let is_unknown = |name: &String| match name.trim_end_matches(']').split_once('[') {
+            Some((name, part)) => !self.document.has_part(path, name, part),
+            None => false,
+        };
+        names.filter(is_unknown).collect()
     }
 }
