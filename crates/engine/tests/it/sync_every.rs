@@ -21,8 +21,9 @@ struct Plain {
 }
 
 /// Members by which children name their parents.
-const PARENTS: [&str; 7] = [
+const PARENTS: [&str; 8] = [
     "setup_intent",
+    "payment_record",
     "customer",
     "fee",
     "transfer",
@@ -60,7 +61,7 @@ impl Plain {
         let created = headrace_engine::clock::Clock::now(&headrace_engine::clock::SystemClock);
         let created = created.as_seconds() - number;
         let mut object = json!({"id": id(name, number), "object": name, "created": created,
-            "date": created, "status": "active", "note": note});
+            "date": created, "status": "active", "type": "performance", "note": note});
         for member in PARENTS.iter().filter(|_| self.parent.is_some()) {
             object[member] = json!(self.parent);
         }

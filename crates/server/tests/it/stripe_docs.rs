@@ -40,7 +40,11 @@ fn row(collection: &Collection) -> String {
         ));
     }
     let (name, title) = (&collection.name, &collection.title);
-    let (changes, judges) = (changes.join(", "), collection.judged_by.join(", "));
+    let changes = changes.join(", ");
+    let judges = match collection.judged_by.as_slice() {
+        [] => "unverified".to_owned(),
+        judges => judges.join(", "),
+    };
     format!("| `{name}` | {title} | {changes} | {judges} |")
 }
 

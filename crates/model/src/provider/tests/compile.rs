@@ -36,7 +36,7 @@ fn stripe_compiles() {
         .map(|collection| collection.name.as_str())
         .collect();
     assert_eq!(names[0], "customer");
-    assert_eq!(names.len(), 87);
+    assert_eq!(names.len(), 93);
     assert_eq!(stripe.collection("stripe:invoice").unwrap().name, "invoice");
     let is_realtime = |name: &str| stripe.collection(name).unwrap().realtime();
     assert!(is_realtime("customer") && is_realtime("subscription_item"));

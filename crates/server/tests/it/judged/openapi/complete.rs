@@ -4,11 +4,23 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use headrace_model::Timestamp;
-use headrace_model::provider::{Action, Definition, Event, Listing};
+use headrace_model::provider::{Action, Collection, Definition, Event, Listing};
 use serde_json::json;
 
 use super::document::Document;
 use super::{lists, parent, path, stripe};
+
+/// The collections that the document is too old for: nobody judges them.
+pub(super) const NEWER: [&str; 5] = [
+    "three_d_secure.authentication",
+    "payment_record",
+    "tax.location",
+    "product_catalog.trial_offer",
+    "billing.feedback_option",
+];
+
+/// The collections that are in the document, but not their events.
+const WITH_NEWER_EVENTS: [&str; 2] = ["billing.meter", "billing.credit_balance_transaction"];
 
 /// The lists that no collection reads, and why.
 const NOT_LISTED: [(&str, &[&str]); 8] = [
@@ -45,7 +57,6 @@ const NOT_LISTED: [(&str, &[&str]); 8] = [
         "what they are below is in no list",
         &[
             "/v1/credit_notes/preview/lines",
-            "/v1/payment_attempt_records",
             "/v1/sources/{source}/source_transactions",
             "/v1/tax/calculations/{calculation}/line_items",
             "/v1/tax/transactions/{transaction}/line_items",
@@ -81,7 +92,7 @@ const NOT_LISTED: [(&str, &[&str]); 8] = [
 fn every_list_of_stripes_openapi_is_read_or_left_out_for_a_reason() {
     let (document, stripe) = (Document::read(), stripe());
     let known = document.lists();
-    let mut read = BTreeSet::new();
+    let (mut read, mut newer) = (BTreeSet::new(), Vec::new());
     for collection in &stripe.collections {
         for first in lists(collection) {
             let listing = Listing {
@@ -90,9 +101,10 @@ fn every_list_of_stripes_openapi_is_read_or_left_out_for_a_reason() {
                 ..Listing::default()
             };
             let request = collection.list(&listing).unwrap();
-            let (own, asked) = (&collection.name, path(&request));
-            let list = known.iter().find(|known| fits(known, asked));
-            read.insert(*list.unwrap_or_else(|| panic!("{own}: no list {asked}")));
+            match known.iter().find(|known| fits(known, path(&request))) {
+                Some(list) => drop(read.insert(*list)),
+                None => newer.push(collection.name.as_str()),
+            }
         }
         let nested = ["lines", "external_accounts"];
         let inside =
@@ -107,6 +119,7 @@ fn every_list_of_stripes_openapi_is_read_or_left_out_for_a_reason() {
             read.insert(*list.unwrap());
         }
     }
+    assert_eq!(newer, NEWER, "the document has no list of these");
     let left_out: BTreeSet<&str> = NOT_LISTED
         .iter()
         .flat_map(|(_, paths)| *paths)
@@ -164,6 +177,10 @@ fn every_event_of_stripes_openapi_is_heard_or_left_out() {
         .map(|collection| collection.name.as_str())
         .collect();
     deaf.remove("event");
+    let newer = ["three_d_secure.authentication"].iter();
+    for name in newer.chain(&WITH_NEWER_EVENTS) {
+        assert!(deaf.remove(name), "{name} has no events");
+    }
     let mut left_out: BTreeSet<&str> = NOT_HEARD.into();
     let names = stripe.collections.iter().map(|c| c.name.as_str());
     let kinds: Vec<&str> = names.chain(["of no collection"]).collect();
@@ -221,7 +238,9 @@ const UNKNOWN_FIELDS: [&str; 5] = [
 fn declared_fields_have_the_types_that_stripes_openapi_gives() {
     let document = Document::read();
     let mut wrong = Vec::new();
-    for collection in &stripe().collections {
+    let stripe = stripe();
+    let is_known = |collection: &&Collection| !NEWER.contains(&collection.name.as_str());
+    for collection in stripe.collections.iter().filter(is_known) {
         let name = &collection.name;
         let properties = &document.object(name)["properties"];
         for field in &collection.fields {

@@ -15,6 +15,7 @@ use headrace_model::provider::{Collection, Definition, Listing, One, PageCursor,
 use serde_json::{Value, json};
 
 use super::claims;
+use complete::NEWER;
 use server::Server;
 
 fn stripe() -> Definition {
@@ -30,7 +31,8 @@ async fn every_request_is_known_to_stripes_openapi_and_every_answer_is_read() {
     }
     of_the_feed(&server, &stripe).await;
     let mut judged = Vec::new();
-    for collection in &stripe.collections {
+    let is_known = |collection: &&Collection| !NEWER.contains(&collection.name.as_str());
+    for collection in stripe.collections.iter().filter(is_known) {
         of_lists(&server, collection).await;
         of_one(&server, collection).await;
         of_lists_inside(&server, collection).await;
