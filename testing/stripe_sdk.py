@@ -20,6 +20,7 @@ A collection is named as its objects name themselves. The answer is {"ok": ...} 
 import argparse
 import json
 import sys
+from functools import reduce
 
 import stripe
 
@@ -56,9 +57,9 @@ def describe(error, message, status=None, code=None):
 
 
 def service(client, command):
-    collection = command["collection"]
-    plural = {"invoiceitem": "invoice_items"}.get(collection, collection + "s")
-    return getattr(client.v1, plural)
+    *groups, name = command["collection"].split(".")
+    plural = {"invoiceitem": "invoice_items"}.get(name, name + "s")
+    return reduce(getattr, [*groups, plural], client.v1)
 
 
 def params(command):

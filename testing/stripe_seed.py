@@ -52,4 +52,6 @@ def seed(client, n):
             create("refund", v1.refunds, charge=charge.id, amount=100 + i)
         if i % 7 == 0:
             create("payment_intent", v1.payment_intents, customer=customer.id, amount=3000 + i, currency="eur")
+            create("setup_intent", v1.setup_intents, customer=customer.id)
+            create("payout", v1.payouts, amount=4000 + i, currency="eur", description=f"Payout {i}")
     return ids

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::python;
 use crate::workspace::Workspace;
+use crate::{node, openapi, python};
 
 /// Fails with what to type when the toolchain came without the formatter or the linter.
 pub(crate) fn require_components(workspace: &Workspace) -> Result<()> {
@@ -26,12 +26,14 @@ pub(crate) fn lints(workspace: &Workspace) -> Result<()> {
     workspace.cargo().args(arguments.split(' ')).run()
 }
 
-/// Tests find the Python that the servers they need are installed in through `HEADRACE_TEST_PYTHON`.
+/// Tests find the programs and documents of others that they need through these variables.
 pub(crate) fn tests(workspace: &Workspace) -> Result<()> {
     workspace
         .cargo()
         .args(["test", "--workspace", "--locked"])
         .env("HEADRACE_TEST_PYTHON", python::interpreter(workspace))
+        .env("HEADRACE_TEST_NODE_MODULES", node::modules(workspace))
+        .env("HEADRACE_TEST_STRIPE_OPENAPI", openapi::document(workspace))
         .run()
 }
 

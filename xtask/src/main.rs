@@ -7,9 +7,12 @@ mod bench;
 mod checks;
 mod console;
 mod house_rules;
+mod node;
+mod openapi;
 mod process;
 mod python;
 mod report;
+mod system;
 mod test;
 mod workspace;
 

@@ -5,10 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::console::say;
 use crate::process::Process;
+use crate::system::{self, Need};
 use crate::workspace::Workspace;
 
 /// `ensurepip` is what Debian splits off, and what `venv` cannot do without.
@@ -17,7 +18,11 @@ const HAS_VENV: [&str; 2] = [
     "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))",
 ];
 
-const APT_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
+const PYTHON: Need = Need {
+    what: "Python 3.11 or later with its `venv` and `ensurepip` modules",
+    packages: &["python3", "python3-venv"],
+    is_met: has_venv,
+};
 
 /// The environment's interpreter, by absolute path.
 pub(crate) fn interpreter(workspace: &Workspace) -> PathBuf {
@@ -36,7 +41,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
 
-    require_python(workspace)?;
+    system::require(workspace, &PYTHON)?;
     say("making the Python environment for tests");
     workspace
         .process("python3")
@@ -59,53 +64,14 @@ fn environment(workspace: &Workspace) -> PathBuf {
     workspace.test_servers().join("python")
 }
 
-fn pip(workspace: &Workspace) -> Process {
+/// The environment's own installer.
+pub(crate) fn pip(workspace: &Workspace) -> Process {
     workspace.process(interpreter(workspace)).args([
         "-m",
         "pip",
         "--disable-pip-version-check",
         "--no-input",
     ])
-}
-
-/// Makes sure of a Python that can make environments: installs it as root on Debian, else says what to type.
-fn require_python(workspace: &Workspace) -> Result<()> {
-    if has_venv(workspace) {
-        return Ok(());
-    }
-    let packages = APT_PACKAGES.join(" ");
-    let is_root = workspace
-        .process("id")
-        .args(["-u"])
-        .read()
-        .is_ok_and(|id| id == "0");
-    if !workspace.process("apt-get").args(["--version"]).succeeds() {
-        bail!(
-            "tests need Python 3.11 or later with its `venv` and `ensurepip` modules: install it and run again"
-        );
-    }
-    if !is_root {
-        bail!(
-            "tests need Python with its `venv` module; run this once, then run again:\n\
-             sudo apt-get update && sudo apt-get install -y --no-install-recommends {packages}"
-        );
-    }
-
-    say(&format!("installing {packages}"));
-    let apt = || {
-        workspace
-            .process("apt-get")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-    };
-    apt().args(["update"]).run()?;
-    apt()
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(APT_PACKAGES)
-        .run()?;
-    if !has_venv(workspace) {
-        bail!("the system's python3 is older than 3.11 or still has no `venv`");
-    }
-    Ok(())
 }
 
 fn has_venv(workspace: &Workspace) -> bool {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::console::say;
 use crate::report::Report;
 use crate::workspace::Workspace;
-use crate::{checks, house_rules, python};
+use crate::{checks, house_rules, node, openapi, python};
 
 type Step = fn(&Workspace) -> Result<()>;
 
@@ -31,5 +31,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 
 fn setup(workspace: &Workspace) -> Result<()> {
     checks::require_components(workspace)?;
-    python::install(workspace)
+    python::install(workspace)?;
+    openapi::install(workspace)?;
+    node::install(workspace)
 }

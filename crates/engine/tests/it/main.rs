@@ -16,6 +16,7 @@ mod sync;
 mod sync_behind;
 mod sync_changes;
 mod sync_deletes;
+mod sync_every;
 mod sync_failures;
 mod sync_harness;
 mod sync_outbound;

@@ -368,7 +368,7 @@ async fn a_tombstone_that_has_left_is_not_brought_back_by_its_event() {
         .await;
     // So long ago, by the position that the next start has, that there is no doubt of its order.
     rig.clock.leap(10);
-    // One look may be under way, the next one tells of the leap, and a third one agrees with it.
+    // The first may have begun before the leap, and the leap is believed when the third agrees with the second.
     for _ in 0..3 {
         let last = rig.status().await.collections[0].last_checked_at;
         rig.until("it looked again", |status| {

@@ -32,6 +32,8 @@ pub struct Collection {
     pub relist: Option<Relist>,
     /// Whether records never change once they exist.
     pub immutable: bool,
+    /// The programs and documents of others by which tests have judged how it is read.
+    pub judged_by: Vec<String>,
     /// Where the provider shows its records: each in one of these, as a rule.
     pub(super) lists: Vec<List>,
     pub(super) get: Option<Template>,

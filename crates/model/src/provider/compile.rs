@@ -5,6 +5,7 @@ mod provider;
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::Definition;
@@ -20,45 +21,60 @@ type CollectionsFile = BTreeMap<Spanned<String>, CollectionFile>;
 
 pub(super) fn compile(name: &str, files: &[(&str, &str)]) -> Result<Definition, Vec<Problem>> {
     let mut problems = strangers(name, files);
-    let [provider, collections, fields] =
-        [PROVIDER, COLLECTIONS, FIELDS].map(|file| Source::of(file, files));
-    let read: (
-        Option<ProviderFile>,
-        Option<CollectionsFile>,
-        Option<FieldsFile>,
-    ) = (
+    let provider = Source::of(PROVIDER, files);
+    let read: (Option<ProviderFile>, _, _) = (
         keep(provider.read(), &mut problems),
-        keep(collections.read(), &mut problems),
-        keep(fields.read(), &mut problems),
+        read_parts::<CollectionsFile>(COLLECTIONS, files, &mut problems),
+        read_parts::<FieldsFile>(FIELDS, files, &mut problems),
     );
-    let (Some(provider_file), Some(collections_file), Some(fields_file)) = read else {
+    let (Some(provider_file), Some(collections), Some(fields)) = read else {
         return Err(problems);
     };
-    let mut at_provider = Checker {
+    let mut at = Checker {
         source: provider,
         problems: &mut problems,
     };
-    let mut definition = provider::definition(name, &provider_file, &mut at_provider);
-    let mut at_collections = Checker {
-        source: collections,
-        problems: &mut problems,
-    };
-    definition.collections = collections::collections(
-        &definition,
-        &provider_file,
-        &collections_file,
-        &mut at_collections,
-    );
-    let mut at_fields = Checker {
-        source: fields,
-        problems: &mut problems,
-    };
-    collections::add_fields(&mut definition.collections, &fields_file, &mut at_fields);
+    let mut definition = provider::definition(name, &provider_file, &mut at);
+    for (source, file) in &collections {
+        at.source = *source;
+        collections::add_collections(&mut definition, &provider_file, file, &mut at);
+    }
+    for (source, file) in &fields {
+        at.source = *source;
+        collections::add_fields(&mut definition.collections, file, &mut at);
+    }
     if problems.is_empty() {
         Ok(definition)
     } else {
         Err(problems)
     }
+}
+
+/// Reads a file and its parts: `collections.toml`, then such as `collections.billing.toml` by name.
+fn read_parts<'a, T: DeserializeOwned>(
+    file: &str,
+    files: &[(&'a str, &'a str)],
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<(Source<'a>, T)>> {
+    let mut parts: Vec<Source<'_>> = files
+        .iter()
+        .filter(|(name, _)| is_part_of(file, name))
+        .map(|(file, text)| Source { file, text })
+        .collect();
+    parts.sort_by_key(|part| (part.file != file, part.file));
+    let read = parts.into_iter().map(|part| (part, part.read()));
+    let read: Vec<_> = read
+        .map(|(part, read)| Some((part, keep(read, problems)?)))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn is_part_of(file: &str, name: &str) -> bool {
+    let stem = file.trim_end_matches("toml");
+    let part = name
+        .strip_prefix(stem)
+        .and_then(|part| part.strip_suffix(".toml"));
+    name == file || part.is_some_and(|part| !part.is_empty() && !part.contains('.'))
 }
 
 /// Problems with the definition's name and the names of its files.
@@ -76,10 +92,11 @@ fn strangers(name: &str, files: &[(&str, &str)]) -> Vec<Problem> {
         );
     }
     for (file, _) in files {
-        if ![PROVIDER, COLLECTIONS, FIELDS].contains(file) {
+        if *file != PROVIDER && !is_part_of(COLLECTIONS, file) && !is_part_of(FIELDS, file) {
             add(
                 file,
-                "not a file of a definition: those are provider.toml, collections.toml and fields.toml",
+                "not a file of a definition: those are provider.toml, collections.toml, fields.toml \
+                 and parts of the latter two, such as collections.billing.toml",
             );
         }
     }

@@ -56,13 +56,15 @@ pub(super) struct CollectionFile {
     pub(super) volatile: Option<Spanned<Vec<Wildcard>>>,
     #[serde(default)]
     pub(super) immutable: bool,
+    #[serde(default)]
+    pub(super) judged_by: Vec<String>,
 }
 
-/// `fields.toml`: for each collection its fields and their types.
-pub(super) type FieldsFile = BTreeMap<Spanned<String>, BTreeMap<Spanned<String>, FieldKind>>;
+/// `fields.toml`: for each collection and type the fields of that type.
+pub(super) type FieldsFile = BTreeMap<Spanned<String>, BTreeMap<FieldKind, Vec<Spanned<String>>>>;
 
 /// The type of a field.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum FieldKind {
     /// Text.

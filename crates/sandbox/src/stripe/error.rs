@@ -42,6 +42,16 @@ pub enum Error {
         /// The parameter that names it.
         param: String,
     },
+    /// An object of a plain list does not exist, or is none of the list.
+    #[error("No such object: '{id}'")]
+    PlainMissing {
+        /// Its id.
+        id: String,
+        /// The parameter that names it.
+        param: &'static str,
+        /// The HTTP status that this is told with.
+        status: u16,
+    },
     /// The body of a write is not a form, or its parameters are not an object.
     #[error(
         "Invalid request (check that your POST content type is \
@@ -102,6 +112,7 @@ impl Error {
             Self::KeyMissing | Self::KeyUnknown(_) => 401,
             Self::UrlUnknown { .. } | Self::ObjectMissing { .. } => 404,
             Self::RateLimited => 429,
+            Self::PlainMissing { status, .. } => *status,
             Self::ReferenceMissing { .. }
             | Self::NotAForm
             | Self::ParameterUnknown(_)
@@ -135,7 +146,9 @@ impl Error {
 
     fn code(&self) -> Option<&'static str> {
         match self {
-            Self::ObjectMissing { .. } | Self::ReferenceMissing { .. } => Some("resource_missing"),
+            Self::ObjectMissing { .. }
+            | Self::ReferenceMissing { .. }
+            | Self::PlainMissing { .. } => Some("resource_missing"),
             Self::ParameterUnknown(_) => Some("parameter_unknown"),
             Self::ParameterMissing(_) => Some("parameter_missing"),
             Self::IntegerInvalid { .. } => Some("parameter_invalid_integer"),
@@ -159,6 +172,7 @@ impl Error {
                 Collection::Price => "price",
                 _ => "id",
             }),
+            Self::PlainMissing { param, .. } => Some(param),
             Self::ParameterUnknown(param)
             | Self::ParameterMissing(param)
             | Self::ReferenceMissing { param, .. }

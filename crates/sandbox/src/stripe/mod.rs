@@ -4,6 +4,8 @@
 //! its traps included: there is no time of last change, canceled subscriptions hide from lists,
 //! nested lists stop at ten, changes to payment intents' details make no event, and events are
 //! gone after thirty days. A change and its event become visible together.
+//!
+//! Of the many collections beyond these it shows what was [put](Stripe::put) into them, without rules.
 
 mod collection;
 mod error;
@@ -14,6 +16,7 @@ mod limit;
 mod objects;
 mod operations;
 mod params;
+mod plain;
 mod query;
 mod seed;
 mod state;
@@ -176,6 +179,23 @@ impl Stripe {
     /// How many objects [`Stripe::list_all`] would answer.
     pub fn count(&self, collection: Collection) -> usize {
         self.state().table(collection).len()
+    }
+
+    /// Puts an object into the plain list at this path, such as `checkout/sessions`, in place of the one with its id. It is
+    /// shown as it is, and not announced. Collections that the sandbox imitates are not plain.
+    pub fn put(&self, path: &str, object: Value) {
+        self.state().plain.put(path, object);
+    }
+
+    /// Takes an object out of the plain list at this path, unannounced.
+    pub fn take(&self, path: &str, id: &str) {
+        self.state().plain.remove(path, id);
+    }
+
+    /// Writes an event that shows this object.
+    pub fn announce(&self, kind: &str, object: Value) {
+        let data = serde_json::json!({ "object": object });
+        self.state().write_event(kind, data, &self.cause());
     }
 
     /// Adds `count` objects with what they depend on, created at even intervals over the past

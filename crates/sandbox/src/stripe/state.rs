@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::collection::Collection;
 use super::error::Error;
 use super::objects;
+use super::plain::Plain;
 use super::table::{Cursor, Page, Table, Window};
 use crate::rng::Rng;
 
@@ -21,6 +22,7 @@ pub(crate) const NESTED: usize = 10;
 pub(crate) struct State {
     /// In the order of [`Collection::ALL`], which is that of the declaration.
     tables: [Table; Collection::ALL.len()],
+    pub(crate) plain: Plain,
     pub(crate) rng: Rng,
     pub(crate) replies: HashMap<String, Reply>,
     deleted_customers: HashSet<String>,
@@ -57,6 +59,7 @@ impl State {
         let account = rng.id("acct_1", 15);
         Self {
             tables: Collection::ALL.map(Table::new),
+            plain: Plain::default(),
             rng,
             replies: HashMap::new(),
             deleted_customers: HashSet::new(),
@@ -212,7 +215,7 @@ impl State {
         })
     }
 
-    fn write_event(&mut self, kind: &str, data: Value, cause: &Cause) {
+    pub(crate) fn write_event(&mut self, kind: &str, data: Value, cause: &Cause) {
         if !cause.announced {
             return;
         }

@@ -11,5 +11,6 @@ mod faults;
 mod judged;
 mod lists;
 mod nested;
+mod plain;
 mod seeding;
 mod writes;

@@ -41,6 +41,10 @@ struct CollectionOut {
     mutable: Mutable,
     /// Whether changes arrive by a feed, and not only by reading it again.
     realtime: bool,
+    /// By whom Headrace's tests judge how it is read. Of Stripe: `localstripe` and `emulate` are imitations of its API
+    /// that are synced and compared record by record, `openapi` is Stripe's own description of requests and answers.
+    /// Empty: nobody but Headrace itself.
+    verified_by: Vec<String>,
     /// Its fields, as far as they are declared.
     fields: Vec<FieldOut>,
 }
@@ -89,6 +93,7 @@ fn out(collection: &Collection) -> CollectionOut {
             delete: false,
         },
         realtime: collection.realtime(),
+        verified_by: collection.judged_by.clone(),
         fields: collection.fields.iter().map(field).collect(),
     }
 }

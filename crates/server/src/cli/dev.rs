@@ -49,6 +49,20 @@ pub(crate) struct DevOptions {
     data_dir: Option<PathBuf>,
 }
 
+/// What is followed: what nearly every account has and may read.
+const COLLECTIONS: [&str; 11] = [
+    "customer",
+    "product",
+    "price",
+    "subscription",
+    "subscription_item",
+    "invoice",
+    "charge",
+    "payment_intent",
+    "refund",
+    "balance_transaction",
+    "event",
+];
 /// The sandbox changes this often.
 const CHANGE_EVERY: Duration = Duration::from_millis(1_500);
 
@@ -172,20 +186,14 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
     let sync = match engine.sync(org, "dev").await {
         Ok(sync) => sync.id,
         Err(_) => {
-            let collections = engine
-                .provider("stripe")?
-                .definition
-                .collections
-                .iter()
-                .map(|c| c.id.clone())
-                .collect();
+            let collections = COLLECTIONS.map(|name| format!("stripe:{name}"));
             let sync = config::Sync {
                 provider: "stripe".to_owned(),
                 name: "dev".to_owned(),
                 slug: Some("dev".to_owned()),
                 stream_id: stream,
                 credential_id: CredentialId(credential.id),
-                collection_ids: collections,
+                collection_ids: collections.into(),
                 rate_limit: None,
                 max_age_days: None,
                 sync_frequency: Frequency::Continuous,

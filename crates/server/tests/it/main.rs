@@ -20,3 +20,4 @@ mod odd_records;
 mod openapi;
 mod security;
 mod streams;
+mod stripe_docs;

@@ -1,4 +1,4 @@
-//! The collections: `collections.toml` and `fields.toml`.
+//! The collections: `collections.toml`, `fields.toml` and their parts.
 
 use toml::Spanned;
 
@@ -14,19 +14,21 @@ use super::provider::list;
 use super::{Checker, CollectionsFile, in_file_order};
 use crate::json::{MAX_VOLATILE, Path};
 
-/// The collections in the order of the file.
-pub(super) fn collections(
-    definition: &Definition,
+/// Adds the collections of a file in its order, after those of the files before it.
+pub(super) fn add_collections(
+    definition: &mut Definition,
     provider: &ProviderFile,
     file: &CollectionsFile,
     at: &mut Checker<'_>,
-) -> Vec<Collection> {
-    let mut done: Vec<Collection> = Vec::new();
+) {
     for (name, file) in in_file_order(file) {
-        let collection = collection(definition, provider, name, file, &done, at);
-        done.push(collection);
+        if definition.collection(name.get_ref()).is_some() {
+            at.problem(name, "another file has a collection of this name");
+        }
+        let above = &definition.collections;
+        let collection = collection(definition, provider, name, file, above, at);
+        definition.collections.push(collection);
     }
-    done
 }
 
 /// Adds the declared fields.
@@ -40,12 +42,20 @@ pub(super) fn add_fields(collections: &mut [Collection], file: &FieldsFile, at: 
             continue;
         };
         let id = collection.id_path.to_string();
-        let fields = in_file_order(fields).into_iter().map(|(name, kind)| Field {
-            name: name.get_ref().clone(),
-            kind: *kind,
-            primary_key: *name.get_ref() == id,
-        });
-        collection.fields = fields.collect();
+        for (kind, name) in fields
+            .iter()
+            .flat_map(|(kind, names)| names.iter().map(move |name| (*kind, name)))
+        {
+            let declared = |field: &Field| field.name == *name.get_ref();
+            if collection.fields.iter().any(declared) {
+                at.problem(name, "this field is declared twice");
+            }
+            collection.fields.push(Field {
+                name: name.get_ref().clone(),
+                kind,
+                primary_key: *name.get_ref() == id,
+            });
+        }
     }
 }
 
@@ -71,13 +81,14 @@ fn collection(
         at.path(get, &["id"]);
     }
     let name_text = name.get_ref();
-    if !name_text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_')
-    {
+    let is_word = |word: &str| {
+        let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        !word.is_empty() && word.chars().all(is_of_word)
+    };
+    if !name_text.split('.').all(is_word) {
         at.problem(
             name,
-            "a collection's name has letters, digits and underscores only",
+            "a collection's name has letters, digits and underscores only, and dots between them",
         );
     }
     let created = file
@@ -103,6 +114,7 @@ fn collection(
             .as_ref()
             .map(|relist| compile_relist(relist, file, provider, at)),
         immutable: file.immutable,
+        judged_by: file.judged_by.clone(),
         lists: lists
             .into_iter()
             .map(|template| list(template, provider, created.as_ref()))

@@ -36,15 +36,11 @@ fn stripe_compiles() {
         .map(|collection| collection.name.as_str())
         .collect();
     assert_eq!(names[0], "customer");
-    assert_eq!(names.len(), 11);
+    assert_eq!(names.len(), 93);
     assert_eq!(stripe.collection("stripe:invoice").unwrap().name, "invoice");
-    let quiet: Vec<&str> = stripe
-        .collections
-        .iter()
-        .filter(|c| !c.realtime())
-        .map(|c| c.name.as_str())
-        .collect();
-    assert_eq!(quiet, ["balance_transaction"]);
+    let is_realtime = |name: &str| stripe.collection(name).unwrap().realtime();
+    assert!(is_realtime("customer") && is_realtime("subscription_item"));
+    assert!(!is_realtime("balance_transaction"));
     assert_eq!(stripe.limits.requests, 25);
     for collection in &stripe.collections {
         let keys = collection.fields.iter().filter(|field| field.primary_key);
@@ -316,16 +312,72 @@ fn all_problems_are_reported_at_once() {
 
 #[test]
 fn fields_are_declared_for_known_collections() {
-    let fields = "[customer]\nid = \"text\"\ncreated = \"time\"\n";
+    let fields = "[customer]\ntime = [\"created\"]\ntext = [\"id\", \"name\"]\n";
     let with = |text| Definition::compile("stripe", &[FILES[0], FILES[1], ("fields.toml", text)]);
     let customer = &with(fields).unwrap().collections[0];
-    assert_eq!(customer.fields.len(), 2);
+    let names: Vec<&str> = customer.fields.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["id", "name", "created"]);
     assert!(customer.fields[0].primary_key && !customer.fields[1].primary_key);
-    let problems = with("[custommer]\nid = \"text\"\n").unwrap_err();
+    for (text, problem) in [
+        (
+            "[custommer]\ntext = [\"id\"]\n",
+            "fields.toml:1: custommer: there is no such collection",
+        ),
+        (
+            "[customer]\ntext = [\"id\"]\ntime = [\"id\"]\n",
+            "fields.toml:3: customer.time: this field is declared twice",
+        ),
+    ] {
+        assert_eq!(with(text).unwrap_err()[0].to_string(), problem);
+    }
+    let unknown = with("[customer]\nwords = [\"id\"]\n").unwrap_err();
+    assert!(unknown[0].to_string().contains("words"), "{unknown:?}");
+}
+
+/// A definition with these as its further files.
+fn with_parts(parts: &[(&'static str, &'static str)]) -> Result<Definition, Vec<Problem>> {
+    Definition::compile("stripe", &[&FILES[..], parts].concat())
+}
+
+const COIN: &str =
+    "[\"mint.coin\"]\ntitle = \"Coins\"\nlist = \"/coins\"\nrelist = { every = \"1d\" }\n";
+
+#[test]
+fn a_definition_may_have_its_collections_in_parts() {
+    let child = "[coin_side]\ntitle = \"Sides\"\nlist = \"/coins/{parent}/sides\"\nrelist = { every = \"1d\" }\n\
+                 parent = { collection = \"mint.coin\", id = \"coin\" }\njudged_by = [\"eye\"]\n";
+    let fields = "[\"mint.coin\"]\ntext = [\"id\"]\n";
+    let parts = [
+        ("collections.sides.toml", child),
+        ("fields.mint.toml", fields),
+        ("collections.mint.toml", COIN),
+    ];
+    let definition = with_parts(&parts).unwrap();
+    let names = definition.collections.iter().map(|c| c.name.as_str());
+    let last: Vec<&str> = names.rev().take(2).collect();
+    assert_eq!(last, ["coin_side", "mint.coin"]);
+    let coin = definition.collection("stripe:mint.coin").unwrap();
+    assert_eq!(coin.fields.len(), 1);
+    assert!(coin.judged_by.is_empty());
+    let side = definition.collection("coin_side").unwrap();
+    assert_eq!(side.judged_by, ["eye"]);
+}
+
+#[test]
+fn mistakes_in_a_part_have_its_name() {
+    let problem = |name, text| with_parts(&[(name, text)]).unwrap_err()[0].to_string();
+    let twice = COIN.replace("\"mint.coin\"", "customer").leak();
     assert_eq!(
-        problems[0].to_string(),
-        "fields.toml:1: custommer: there is no such collection"
+        problem("collections.mint.toml", twice),
+        "collections.mint.toml:1: customer: another file has a collection of this name"
     );
+    let dotted = COIN.replace("mint.coin", "mint..coin").leak();
+    let told = problem("collections.mint.toml", dotted);
+    assert!(told.contains("and dots between them"), "{told}");
+    for strange in ["collections..toml", "collections.a.b.toml", "feeds.toml"] {
+        let told = problem(strange, COIN);
+        assert!(told.contains("not a file of a definition"), "{told}");
+    }
 }
 
 proptest! {

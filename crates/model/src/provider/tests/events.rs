@@ -46,13 +46,19 @@ fn the_routing_matrix() {
             "customer.updated",
             same,
             r#"{"id":"cus_1","object":"customer"}"#,
-            vec!["customer: upsert cus_1"],
+            vec![
+                "customer: upsert cus_1",
+                "customer_balance_transaction: relist cus_1",
+            ],
         ),
         (
             "customer.updated",
             old,
             r#"{"id":"cus_1","object":"customer"}"#,
-            vec!["customer: refetch cus_1"],
+            vec![
+                "customer: refetch cus_1",
+                "customer_balance_transaction: relist cus_1",
+            ],
         ),
         (
             "customer.deleted",
@@ -76,7 +82,37 @@ fn the_routing_matrix() {
             "customer.tax_id.created",
             same,
             r#"{"id":"txi_1","object":"tax_id"}"#,
-            vec![],
+            vec!["tax_id: upsert txi_1"],
+        ),
+        (
+            "customer.tax_id.deleted",
+            same,
+            r#"{"id":"txi_1","object":"tax_id"}"#,
+            vec!["tax_id: gone txi_1"],
+        ),
+        (
+            "application_fee.refund.updated",
+            same,
+            r#"{"id":"fr_1","object":"fee_refund","fee":"fee_1"}"#,
+            vec!["application_fee: refetch fee_1"],
+        ),
+        (
+            "transfer.reversed",
+            same,
+            r#"{"id":"tr_1","object":"transfer","reversals":{"data":[],"has_more":false}}"#,
+            vec!["transfer: upsert tr_1", "transfer_reversal: relist tr_1"],
+        ),
+        (
+            "checkout.session.completed",
+            same,
+            r#"{"id":"cs_1","object":"checkout.session"}"#,
+            vec!["checkout.session: upsert cs_1"],
+        ),
+        (
+            "issuing_card.updated",
+            same,
+            r#"{"id":"ic_1","object":"issuing.card"}"#,
+            vec!["issuing.card: upsert ic_1"],
         ),
         (
             "customer.discount.created",
@@ -128,7 +164,7 @@ fn the_routing_matrix() {
             "invoiceitem.created",
             same,
             r#"{"id":"ii_1","object":"invoiceitem","invoice":"in_1"}"#,
-            vec!["invoice: refetch in_1"],
+            vec!["invoice: refetch in_1", "invoiceitem: upsert ii_1"],
         ),
         (
             "charge.refunded",
@@ -140,7 +176,7 @@ fn the_routing_matrix() {
             "charge.dispute.created",
             same,
             r#"{"id":"dp_1","object":"dispute","charge":"ch_1"}"#,
-            vec!["charge: refetch ch_1"],
+            vec!["charge: refetch ch_1", "dispute: upsert dp_1"],
         ),
         (
             "charge.refund.updated",

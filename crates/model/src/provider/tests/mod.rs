@@ -8,23 +8,37 @@ mod requests;
 
 use super::*;
 
+macro_rules! part {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../../../../providers/stripe/", $name)),
+        )
+    };
+}
+
+/// What is enough of it to be compiled, and broken in tests.
 pub(super) const FILES: [(&str, &str); 3] = [
-    (
-        "provider.toml",
-        include_str!("../../../../../providers/stripe/provider.toml"),
-    ),
-    (
-        "collections.toml",
-        include_str!("../../../../../providers/stripe/collections.toml"),
-    ),
-    (
-        "fields.toml",
-        include_str!("../../../../../providers/stripe/fields.toml"),
-    ),
+    part!("provider.toml"),
+    part!("collections.toml"),
+    part!("fields.toml"),
+];
+
+/// The rest of the definition.
+pub(super) const PARTS: [(&str, &str); 8] = [
+    part!("collections.billing.toml"),
+    part!("collections.connect.toml"),
+    part!("collections.finance.toml"),
+    part!("collections.services.toml"),
+    part!("fields.billing.toml"),
+    part!("fields.connect.toml"),
+    part!("fields.finance.toml"),
+    part!("fields.services.toml"),
 ];
 
 pub(super) fn stripe() -> Definition {
-    Definition::compile("stripe", &FILES).unwrap_or_else(|problems| {
+    let files = [&FILES[..], &PARTS].concat();
+    Definition::compile("stripe", &files).unwrap_or_else(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", lines.join("\n"))
     })

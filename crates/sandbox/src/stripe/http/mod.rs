@@ -61,7 +61,9 @@ async fn list(
     method: Method,
     uri: Uri,
 ) -> Answer {
-    let collection = collection(&segment, &method, &uri)?;
+    let Some(collection) = Collection::at(&segment) else {
+        return plain(&stripe, query.as_deref(), &method, &uri);
+    };
     let pairs = form::pairs(query.as_deref().unwrap_or_default());
     let state = stripe.state();
     let paths = expand::paths(&pairs);
@@ -78,7 +80,7 @@ async fn list_lines(
     uri: Uri,
 ) -> Answer {
     if segment != "invoices" || nested != "lines" {
-        return Err(url_unknown(&method, &uri));
+        return plain(&stripe, query.as_deref(), &method, &uri);
     }
     let mut pairs = form::pairs(query.as_deref().unwrap_or_default());
     if let Some((name, _)) = pairs.iter().find(|(name, _)| name == "invoice") {
@@ -101,7 +103,9 @@ async fn retrieve(
     method: Method,
     uri: Uri,
 ) -> Answer {
-    let collection = collection(&segment, &method, &uri)?;
+    let Some(collection) = Collection::at(&segment) else {
+        return plain(&stripe, query.as_deref(), &method, &uri);
+    };
     let pairs = form::pairs(query.as_deref().unwrap_or_default());
     if let Some((name, _)) = pairs.iter().find(|(name, _)| !expand::is_asked_by(name)) {
         return Err(Error::ParameterUnknown(name.clone()));
@@ -159,6 +163,15 @@ async fn act(
     write.once(&stripe, &body, |state, cause| {
         operations::act(state, collection, &id, &action, cause)
     })
+}
+
+/// What a plain list has at this address.
+fn plain(stripe: &Stripe, query: Option<&str>, method: &Method, uri: &Uri) -> Answer {
+    let pairs = form::pairs(query.unwrap_or_default());
+    let path = uri.path().trim_start_matches("/v1/");
+    let found = stripe.state().plain.get(path, &pairs);
+    let found = found.unwrap_or_else(|| Err(url_unknown(method, uri)))?;
+    Ok(json_text(found.to_string()))
 }
 
 async fn unknown(method: Method, uri: Uri) -> Error {

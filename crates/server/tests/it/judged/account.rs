@@ -1,4 +1,4 @@
-//! An account at localstripe, a server that syncs it, and the comparison of both.
+//! An account at an imitation of Stripe, a server that syncs it, and the comparison of both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::PATIENCE;
 use super::copies::{Copies, Gone, Name};
-use super::programs::{Localstripe, Sdk};
+use super::programs::{Imitation, Sdk};
 use crate::harness::{Server, Setup, text};
 
 const CONSUMER: &str = "/v1/http-consumers/judge";
@@ -23,17 +23,22 @@ pub(super) struct Account {
     is_read: bool,
     /// What was deleted.
     pub(super) gone: BTreeMap<Name, Gone>,
-    _localstripe: Localstripe,
+    _imitation: Imitation,
 }
 
 impl Account {
-    /// An account with so many customers, and a server that begins to sync these collections of it.
+    /// An account at localstripe with so many customers, and a server that begins to sync these collections of it.
     pub(super) async fn with(customers: usize, collections: &[&str]) -> Self {
-        let localstripe = Localstripe::start().await;
-        let mut sdk = Sdk::of(&localstripe);
+        let imitation = Imitation::localstripe().await;
+        let mut sdk = Sdk::of(&imitation);
         sdk.seed(customers).await;
+        Self::of(imitation, sdk, collections).await
+    }
+
+    /// An account, and a server that begins to sync these collections of it.
+    pub(super) async fn of(imitation: Imitation, sdk: Sdk, collections: &[&str]) -> Self {
         let server = Setup::new()
-            .stripe(&format!("{}/v1", localstripe.url))
+            .stripe(&format!("{}/v1", imitation.url))
             .start();
         let ids: Vec<String> = collections
             .iter()
@@ -52,7 +57,7 @@ impl Account {
             sdk,
             is_read: false,
             gone: BTreeMap::new(),
-            _localstripe: localstripe,
+            _imitation: imitation,
         }
     }
 

@@ -38,8 +38,14 @@ pub(super) async fn announced(account: &mut Account) {
     let refused = account.sdk.ask(declined).await.unwrap_err();
     assert_eq!(refused["code"], "card_declined", "{refused}");
 
+    let plan = json!({"id": "plan_new", "product": {"name": "Of the plan"}, "amount": 5, "currency": "eur", "interval": "year"});
+    account.sdk.create("plan", plan).await;
     let product = json!({"name": "New product", "metadata": {"Größe": "\u{1f4a7}"}});
     account.sdk.create("product", product).await;
+    let payouts = account.sdk.list("payout").await;
+    let id = text(&payouts[0]["id"]);
+    let noted = json!({"metadata": {"noted": "yes"}});
+    account.sdk.update("payout", &id, noted).await;
     let payment = json!({
         "amount": 4_321,
         "currency": "eur",
@@ -95,6 +101,14 @@ pub(super) async fn unannounced(account: &mut Account) {
     // The newest has no plan: localstripe cannot show a plan whose product is gone.
     let deleted = text(&products.last().unwrap()["id"]);
     account.delete("product", &deleted).await;
+    account.delete("coupon", "coupon_3").await;
+    let rates = account.sdk.list("tax_rate").await;
+    let renamed = json!({"display_name": "Mehrwertsteuer"});
+    let rate = text(&rates[0]["id"]);
+    account.sdk.update("tax_rate", &rate, renamed).await;
+    let setups = account.sdk.list("setup_intent").await;
+    let path = format!("/v1/setup_intents/{}/cancel", text(&setups[0]["id"]));
+    account.sdk.post(&path, json!({})).await;
 
     let customers = account.sdk.list("customer").await;
     let customer = &customers[3]["id"];

@@ -75,7 +75,11 @@ impl Copies {
 
 /// The members in which a record is not as it should be.
 fn difference(record: &Value, object: &Value, deleted: bool) -> Option<String> {
-    let created = object["created"].as_i64().map(Timestamp::from_seconds);
+    let time = match record["collection_id"].as_str() {
+        Some("stripe:invoiceitem") => "date",
+        _ => "created",
+    };
+    let created = object[time].as_i64().map(Timestamp::from_seconds);
     let mut wrong = Vec::new();
     let mut compare = |name: &str, ours: &Value, theirs: &Value| {
         if ours != theirs {

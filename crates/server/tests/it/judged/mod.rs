@@ -1,11 +1,14 @@
 //! The Stripe sync, judged by programs that nobody here wrote: it reads localstripe, and every record
-//! must equal what Stripe's own SDK reads there.
+//! must equal what Stripe's own SDK reads there. Other judges are in the modules below.
 //!
 //! `testing/README.md` tells how both are run, and where localstripe differs from Stripe.
 
 mod account;
 mod changes;
+mod claims;
 mod copies;
+mod emulated;
+mod openapi;
 mod programs;
 
 use std::time::Duration;
@@ -23,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// More than a page of them, and four pages of events.
 const CUSTOMERS: usize = 105;
 
-/// All that a definition reads and localstripe can serve. It has no prices.
-const SERVED: [&str; 10] = [
+/// All that a definition reads and localstripe can serve. It has no prices, and lists payment methods for a customer only.
+const SERVED: [&str; 16] = [
     "customer",
     "product",
     "subscription",
@@ -34,11 +37,18 @@ const SERVED: [&str; 10] = [
     "payment_intent",
     "refund",
     "balance_transaction",
+    "plan",
+    "coupon",
+    "tax_rate",
+    "invoiceitem",
+    "setup_intent",
+    "payout",
     "event",
 ];
 
 #[tokio::test]
 async fn every_record_equals_what_stripes_own_client_reads() {
+    claims::are_exactly("localstripe", &SERVED);
     let mut account = Account::with(CUSTOMERS, &SERVED).await;
     account.first_reading().await;
     account.matches(&SERVED).await;
@@ -48,7 +58,14 @@ async fn every_record_equals_what_stripes_own_client_reads() {
 
     changes::announced(&mut account).await;
     account.check().await;
-    let told = ["customer", "product", "payment_intent", "event"];
+    let told = [
+        "customer",
+        "product",
+        "plan",
+        "payment_intent",
+        "payout",
+        "event",
+    ];
     account.matches(&told).await;
 
     changes::of_subscriptions(&mut account).await;
@@ -73,7 +90,11 @@ async fn every_record_equals_what_stripes_own_client_reads() {
     account.matches(&SERVED).await;
     account.consume(&mut delivered).await;
     account.compare(&delivered, &SERVED).await;
-    assert_eq!(account.gone.len(), 5, "four customers and a product");
+    assert_eq!(
+        account.gone.len(),
+        6,
+        "four customers, a product and a coupon"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
-//! The programs of others, as separate processes that end with their standard input and are killed when dropped.
+//! The programs of others, as separate processes that end with their standard input or are killed when dropped.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -9,29 +10,28 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::PATIENCE;
-use crate::harness::KEY;
+use crate::harness::{KEY, text};
 
-const VARIABLE: &str = "HEADRACE_TEST_PYTHON";
+const PYTHON: &str = "HEADRACE_TEST_PYTHON";
+const NODE_MODULES: &str = "HEADRACE_TEST_NODE_MODULES";
+const OPENAPI: &str = "HEADRACE_TEST_STRIPE_OPENAPI";
 
-/// A running script of `testing/`.
-struct Script {
+/// A running program.
+struct Program {
     name: &'static str,
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Script {
-    fn start(name: &'static str, arguments: &[&str]) -> Self {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing");
-        let mut child = Command::new(interpreter())
-            .arg(scripts.join(name))
-            .args(arguments)
+impl Program {
+    fn start(name: &'static str, command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| panic!("{VARIABLE} names no program that runs: {error}"));
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
         let input = child.stdin.take().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self {
@@ -42,60 +42,150 @@ impl Script {
         }
     }
 
-    /// The next line that it prints.
-    async fn line(&mut self) -> String {
+    /// A Python script of `testing/`.
+    fn python(script: &'static str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(needed(PYTHON));
+        Self::start(script, command.arg(testing(script)).args(arguments))
+    }
+
+    /// The next line that it prints; `None` when it has ended.
+    async fn next_line(&mut self) -> Option<String> {
         let name = self.name;
         let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await;
         let line = line.unwrap_or_else(|_| panic!("{name} does not answer"));
-        match line.unwrap() {
+        line.unwrap()
+    }
+
+    /// The next line that it prints.
+    async fn line(&mut self) -> String {
+        match self.next_line().await {
             Some(line) => line,
-            None => panic!("{name} ended: {}", self.child.wait().await.unwrap()),
+            None => panic!("{} ended: {}", self.name, self.child.wait().await.unwrap()),
         }
+    }
+
+    /// The URL that it says it serves on.
+    async fn url(&mut self) -> String {
+        let line = self.line().await;
+        let url = line.strip_prefix("listening on ");
+        url.unwrap_or_else(|| panic!("no URL: {line}")).to_owned()
     }
 }
 
+fn testing(script: &str) -> PathBuf {
+    let testing = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing");
+    testing.join(script)
+}
+
 /// There is no way around these tests: whoever cannot run them must learn it.
-fn interpreter() -> OsString {
-    std::env::var_os(VARIABLE).unwrap_or_else(|| {
+fn needed(variable: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| {
         panic!(
-            "{VARIABLE} is not set, and this test needs the Python that has localstripe and Stripe's SDK: \
-             run `cargo xtask test`, which makes it, or once it did, set \
-             {VARIABLE}=$PWD/target/test-servers/python/bin/python"
+            "{variable} is not set, and this test needs the programs of others: run `cargo xtask test`, which \
+             installs them, or once it did, set the variables that `CONTRIBUTING.md` names"
         )
     })
 }
 
 /// A Stripe imitation by others.
-pub(super) struct Localstripe {
+pub(super) struct Imitation {
     pub(super) url: String,
-    _script: Script,
+    _program: Program,
 }
 
-impl Localstripe {
-    pub(super) async fn start() -> Self {
-        let mut script = Script::start("localstripe_server.py", &["0"]);
-        let line = script.line().await;
-        let url = line.strip_prefix("listening on ");
+impl Imitation {
+    pub(super) async fn localstripe() -> Self {
+        Self::of(Program::python("localstripe_server.py", &["0"])).await
+    }
+
+    pub(super) async fn emulate() -> Self {
+        let script = "emulate_server.mjs";
+        let mut command = Command::new("node");
+        command.arg(testing(script)).arg(needed(NODE_MODULES));
+        Self::of(Program::start(script, &mut command)).await
+    }
+
+    async fn of(mut program: Program) -> Self {
         Self {
-            url: url.unwrap_or_else(|| panic!("no URL: {line}")).to_owned(),
-            _script: script,
+            url: program.url().await,
+            _program: program,
         }
     }
 }
 
+/// A server that answers by Stripe's own description of its API, and refuses what that does not know.
+pub(super) struct Steady {
+    pub(super) url: String,
+    _program: Program,
+}
+
+impl Steady {
+    /// Where that description is.
+    pub(super) fn document() -> PathBuf {
+        needed(OPENAPI).into()
+    }
+
+    pub(super) async fn start() -> Self {
+        // Another program may take the port before it does.
+        for _ in 0..5 {
+            if let Some(steady) = Self::on(free_port()).await {
+                return steady;
+            }
+        }
+        panic!("steady found no free port");
+    }
+
+    async fn on(port: u16) -> Option<Self> {
+        let packages = Path::new(&needed(NODE_MODULES)).join("@stdy");
+        let mut packages = std::fs::read_dir(packages).unwrap().map(Result::unwrap);
+        // The launcher beside it would not be outlived by the program that it starts.
+        let package = packages
+            .find(|package| package.file_name() != "cli")
+            .unwrap();
+        let mut command = Command::new(package.path().join("bin/steady"));
+        command
+            .args(["--quiet", "--no-color", "--host", "127.0.0.1", "--port"])
+            .arg(port.to_string())
+            .arg(Self::document());
+        let mut program = Program::start("steady", &mut command);
+        while let Some(line) = program.next_line().await {
+            if line.starts_with("Ready to accept requests") {
+                let url = format!("http://127.0.0.1:{port}");
+                return Some(Self {
+                    url,
+                    _program: program,
+                });
+            }
+        }
+        None
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// Stripe's own SDK as a client.
-pub(super) struct Sdk(Script);
+pub(super) struct Sdk {
+    program: Program,
+    /// The invoice items that it has listed.
+    listed_items: BTreeSet<String>,
+}
 
 impl Sdk {
-    pub(super) fn of(server: &Localstripe) -> Self {
-        Self(Script::start("stripe_sdk.py", &[&server.url, "--key", KEY]))
+    pub(super) fn of(server: &Imitation) -> Self {
+        Self {
+            program: Program::python("stripe_sdk.py", &[&server.url, "--key", KEY]),
+            listed_items: BTreeSet::new(),
+        }
     }
 
     /// Does what `stripe_sdk.py` documents; what the SDK raised, where it did.
     pub(super) async fn ask(&mut self, command: Value) -> Result<Value, Value> {
         let line = format!("{command}\n");
-        self.0.input.write_all(line.as_bytes()).await.unwrap();
-        let mut answer: Value = serde_json::from_str(&self.0.line().await).unwrap();
+        self.program.input.write_all(line.as_bytes()).await.unwrap();
+        let mut answer: Value = serde_json::from_str(&self.program.line().await).unwrap();
         match answer.get_mut("ok") {
             Some(ok) => Ok(ok.take()),
             None => Err(answer["error"].take()),
@@ -116,6 +206,7 @@ impl Sdk {
     pub(super) async fn list(&mut self, collection: &str) -> Vec<Value> {
         match collection {
             "subscription_item" => self.items().await,
+            "invoiceitem" => self.invoice_items().await,
             collection => self.rows(collection).await,
         }
     }
@@ -128,6 +219,18 @@ impl Sdk {
             let held = &subscription["items"];
             assert_eq!(held["has_more"], false, "{held}");
             items.extend(held["data"].as_array().unwrap().iter().cloned());
+        }
+        items
+    }
+
+    /// All that it has listed. localstripe's list leaves out those that are on an invoice; they can still be read.
+    async fn invoice_items(&mut self) -> Vec<Value> {
+        let rows = self.rows("invoiceitem").await;
+        self.listed_items
+            .extend(rows.iter().map(|row| text(&row["id"])));
+        let mut items = Vec::new();
+        for id in self.listed_items.clone() {
+            items.push(self.retrieve("invoiceitem", &id).await);
         }
         items
     }
