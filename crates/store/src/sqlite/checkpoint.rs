@@ -1,63 +1,146 @@
-//! Keeps the write-ahead log from growing without end.
+//! Moves what is in the write-ahead log into the database file, beside the writer.
 //!
-//! `SQLite` checkpoints by itself while it commits, but starts the log over only at an instant when
-//! nobody reads. Readers that overlap for ever would keep it growing; then the writer waits for them.
+//! The log starts over when all of it was moved and nobody reads from it any more. Moving it takes
+//! long, so a thread does that while the writer goes on; only the little that came meanwhile is moved
+//! by the writer itself, which then starts the log over.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
-use super::error::Tx;
+use super::error::{Tx, backend};
 
-/// When `SQLite` checkpoints by itself, in pages of 4 KiB.
-const AUTOMATIC_PAGES: i64 = 16_384;
-/// The size of the log, in bytes, at which readers are waited for.
-const TOO_LONG: u64 = 512 << 20;
-/// Looking at the size costs a system call: not at every commit.
-const COMMITS_BETWEEN_LOOKS: u32 = 64;
+/// The length at which the log is moved, in pages of 4 KiB.
+const LONG: i64 = 16_384;
+/// So few pages the writer moves itself.
+const FEW: i64 = 512;
+/// How often the thread moves what came while it moved the rest.
+const PASSES: usize = 4;
+/// Looking at the length is cheap, not free.
+const COMMITS_BETWEEN_LOOKS: u32 = 8;
 
-/// Watches the log's size.
+/// Watches the log's length.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    log: PathBuf,
     commits: u32,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    wanted: AtomicBool,
+    /// Only a little is left.
+    moved: AtomicBool,
+    ended: AtomicBool,
+}
+
+/// How long the log is.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    pages: i64,
+    moved: i64,
 }
 
 impl Checkpoints {
-    /// Sets the writer's connection up; `log` is the write-ahead log's file.
-    pub(super) fn new(db: &Connection, log: PathBuf) -> Tx<Self> {
-        db.pragma_update(None, "wal_autocheckpoint", AUTOMATIC_PAGES)?;
-        db.pragma_update(None, "journal_size_limit", AUTOMATIC_PAGES * 4096)?;
-        Ok(Self { log, commits: 0 })
+    /// Sets the writer's connection up, and starts the thread on the database in `file`.
+    pub(super) fn start(db: &Connection, file: &Path) -> Tx<Self> {
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.pragma_update(None, "journal_size_limit", LONG * 4096)?;
+        let own = open(file)?;
+        let shared = Arc::new(Shared::default());
+        let moving = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("store-checkpoint".to_owned())
+            .spawn(move || moving.run(&own))
+            .map_err(|error| backend("start the checkpoints", error))?;
+        Ok(Self {
+            commits: 0,
+            shared,
+            thread: Some(thread),
+        })
     }
 
-    /// Starts the log over when it has become too long.
+    /// Has a long log moved, and starts it over when it was.
     pub(super) fn after_commit(&mut self, db: &Connection) {
+        if self.shared.moved.swap(false, Ordering::SeqCst) {
+            // Where somebody reads, it is for the next time.
+            checkpoint(db, "restart");
+        }
         self.commits += 1;
-        if self.commits < COMMITS_BETWEEN_LOOKS {
+        if self.commits < COMMITS_BETWEEN_LOOKS || self.shared.wanted.load(Ordering::SeqCst) {
             return;
         }
         self.commits = 0;
-        let long = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > TOO_LONG);
-        if long {
-            truncate(db);
+        if checkpoint(db, "noop").is_some_and(|log| log.pages > LONG) {
+            self.shared.wanted.store(true, Ordering::SeqCst);
+            self.wake();
         }
     }
 
     /// Moves everything into the database file.
-    pub(super) fn at_end(&self, db: &Connection) {
-        truncate(db);
+    pub(super) fn at_end(&mut self, db: &Connection) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's checkpoints had panicked");
+        }
+        checkpoint(db, "truncate");
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
-/// A failure is no loss: the log stays and is read at the next start.
-fn truncate(db: &Connection) {
-    let done = db.query_row("pragma wal_checkpoint(truncate)", [], |row| {
-        row.get::<_, bool>(0)
+impl Shared {
+    fn run(&self, db: &Connection) {
+        while !self.ended.load(Ordering::SeqCst) {
+            if !self.wanted.load(Ordering::SeqCst) {
+                std::thread::park();
+                continue;
+            }
+            for _ in 0..PASSES {
+                let log = checkpoint(db, "passive");
+                if log.is_none_or(|log| log.pages - log.moved < FEW) {
+                    break;
+                }
+            }
+            self.moved.store(true, Ordering::SeqCst);
+            self.wanted.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+fn open(file: &Path) -> Tx<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(db)
+}
+
+/// A failure is no loss: the log stays, and is read at the next start.
+fn checkpoint(db: &Connection, mode: &str) -> Option<Length> {
+    let sql = format!("pragma wal_checkpoint({mode})");
+    let done = db.query_row(&sql, [], |row| {
+        Ok(Length {
+            pages: row.get(1)?,
+            moved: row.get(2)?,
+        })
     });
     match done {
-        Ok(false) => {}
-        Ok(true) => tracing::warn!("a long read kept the write-ahead log from being started over"),
-        Err(error) => tracing::warn!(%error, "could not checkpoint"),
+        Ok(length) => Some(length),
+        Err(error) => {
+            tracing::warn!(%error, "could not checkpoint");
+            None
+        }
     }
 }

@@ -83,12 +83,11 @@ impl SqliteStore {
     fn open_blocking(directory: &Path) -> Result<Self> {
         let lock = DirLock::take(directory)?;
         let file = directory.join(FILE);
-        let log = directory.join(format!("{FILE}-wal"));
         let (db, journal, checkpoints, streams) = (|| -> Tx<_> {
             let mut db = open_writer(&file)?;
             migrate::migrate(&mut db)?;
             let journal = journal::open(&mut db, directory)?;
-            let checkpoints = Checkpoints::new(&db, log)?;
+            let checkpoints = Checkpoints::start(&db, &file)?;
             let streams = Streams::load(&db)?;
             Ok((db, journal, checkpoints, streams))
         })()
