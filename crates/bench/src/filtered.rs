@@ -28,14 +28,14 @@ pub(crate) async fn run(report: &mut Report, count: usize) -> Result<()> {
     for (filter, what, batch, wanted) in [
         (json!({}), "no filter", 100, 100_000),
         (
-            json!({"collection_ids": ["stripe:customer"]}),
+            json!({"collection_id": ["stripe:customer"]}),
             "every other record",
             100,
             100_000,
         ),
         (json!({}), "no filter", 1, 2_000),
         (
-            json!({"collection_ids": ["stripe:product"]}),
+            json!({"collection_id": ["stripe:product"]}),
             "one in 100,000",
             1,
             rare,

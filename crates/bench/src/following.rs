@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::server::{Server, text};
 
 /// How many single changes are waited for.
-const SAMPLES: usize = 100;
+const SAMPLES: usize = 50;
 const CHANGES: usize = 1_000;
 const DELETES: usize = 100;
 
