@@ -18,5 +18,6 @@ mod large_answers;
 mod live;
 mod odd_records;
 mod openapi;
+mod schemathesis;
 mod security;
 mod streams;

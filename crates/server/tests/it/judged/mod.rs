@@ -8,6 +8,8 @@ mod changes;
 mod copies;
 mod programs;
 
+pub(crate) use programs::interpreter;
+
 use std::time::Duration;
 
 use serde_json::json;

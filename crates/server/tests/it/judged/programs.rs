@@ -55,7 +55,7 @@ impl Script {
 }
 
 /// There is no way around these tests: whoever cannot run them must learn it.
-fn interpreter() -> OsString {
+pub(crate) fn interpreter() -> OsString {
     std::env::var_os(VARIABLE).unwrap_or_else(|| {
         panic!(
             "{VARIABLE} is not set, and this test needs the Python that has localstripe and Stripe's SDK: \
