@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod checks;
 mod console;
+mod fuzz;
 mod house_rules;
 mod node;
 mod openapi;
@@ -28,7 +29,8 @@ usage: cargo xtask <command>
 
   test     run every check of continuous integration
   audit    check the dependencies' licences, origins and known vulnerabilities
-  bench    measure how fast it is: [ingest | sync | consume | all] [records]";
+  bench    measure how fast it is: [ingest | sync | consume | all] [records]
+  fuzz     run the fuzz targets, 60 seconds each: [seconds] [targets]";
 
 fn main() -> ExitCode {
     match run() {
@@ -47,6 +49,7 @@ fn run() -> Result<()> {
         ["test"] => test::run(&Workspace::locate()?),
         ["audit"] => audit::run(&Workspace::locate()?),
         ["bench", what @ ..] => bench::run(&Workspace::locate()?, what),
+        ["fuzz", what @ ..] => fuzz::run(&Workspace::locate()?, what),
         [] | ["help" | "--help" | "-h"] => {
             console::say(USAGE);
             Ok(())

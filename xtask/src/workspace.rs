@@ -36,6 +36,11 @@ impl Workspace {
         self.target.join("test-servers")
     }
 
+    /// Where the fuzz targets are built, and keep what they find. It may be deleted at any time.
+    pub(crate) fn fuzzing(&self) -> PathBuf {
+        self.target.join("fuzz")
+    }
+
     /// A process in the repository's root.
     pub(crate) fn process(&self, program: impl AsRef<OsStr>) -> Process {
         Process::new(program, &self.root)

@@ -3,6 +3,7 @@
 mod api;
 mod cli;
 mod config;
+mod files;
 mod listen;
 mod metrics;
 mod server;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::api::{self, App};
 use crate::config::Config;
+use crate::files;
 use crate::listen;
 use crate::metrics::Metrics;
 
@@ -86,7 +87,11 @@ impl Server {
             read_timeout: config.limits.read_timeout,
         };
         let stop = CancellationToken::new();
-        let serving = listen::serve(listener, api::router(app), config.limits, stop.clone());
+        let limits = listen::Limits {
+            max_connections: files::for_connections(config.limits.max_connections),
+            ..config.limits
+        };
+        let serving = listen::serve(listener, api::router(app), limits, stop.clone());
         let serving = tokio::spawn(serving);
         let url = config
             .public_url

@@ -110,7 +110,7 @@ pub(super) struct ConsumerOut {
     /// An address besides the id.
     slug: Option<String>,
     /// Where it started.
-    #[schema(value_type = Object)]
+    #[schema(value_type = PolicyIn)]
     deliver_policy: serde_json::Value,
     /// How long a worker has for a message, in milliseconds.
     ack_wait_ms: u64,

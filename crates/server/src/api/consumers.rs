@@ -66,26 +66,33 @@ pub(super) struct ConsumerIn {
     /// The stream, by id or slug; may be left out when there is exactly one.
     stream_id: Option<String>,
     /// A name for people.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", max_length = 255)]
     name: Option<String>,
     /// An address besides the id; unique.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: Option<String>,
     /// Where it starts: `all` (unless given), `new`, `last`, a span such as `1h`, `{"from_idx": n}` or
     /// `{"from_time": t}`.
     deliver_policy: Option<PolicyIn>,
     /// How long a worker has for a message, in milliseconds; 60000 unless given.
+    #[schema(minimum = 100, maximum = 43200000)]
     ack_wait_ms: Option<u64>,
     /// The same in seconds.
+    #[schema(minimum = 1, maximum = 43200)]
     ack_wait: Option<u64>,
     /// Deliveries of a version in all before it goes to the dead letters; -1 (unless given): no maximum.
+    #[schema(minimum = -1, maximum = 1000000)]
     max_deliver: Option<i64>,
     /// Messages outstanding at once, 1 to 20000; 1000 unless given.
+    #[schema(minimum = 1, maximum = 20000)]
     max_ack_pending: Option<u32>,
     /// Long polls at once; 100 unless given.
+    #[schema(minimum = 1, maximum = 10000)]
     max_waiting: Option<u32>,
     /// What it is given; everything unless given.
     filters: Option<FiltersIn>,
     /// The user's own.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
 }
 
@@ -95,26 +102,33 @@ pub(super) struct ConsumerIn {
 struct ConsumerPatch {
     /// A name for people.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<String>, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", max_length = 255)]
     name: Option<Option<String>>,
     /// An address besides the id.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: Option<Option<String>>,
     /// Restarts the consumer where it says.
     deliver_policy: Option<PolicyIn>,
     /// Milliseconds.
+    #[schema(minimum = 100, maximum = 43200000)]
     ack_wait_ms: Option<u64>,
     /// Seconds.
+    #[schema(minimum = 1, maximum = 43200)]
     ack_wait: Option<u64>,
     /// -1 for no maximum.
+    #[schema(minimum = -1, maximum = 1000000)]
     max_deliver: Option<i64>,
     /// 1 to 20000.
+    #[schema(minimum = 1, maximum = 20000)]
     max_ack_pending: Option<u32>,
     /// Long polls at once.
+    #[schema(minimum = 1, maximum = 10000)]
     max_waiting: Option<u32>,
     /// Applies from the position on; drops what is outstanding and no longer matches.
     filters: Option<FiltersIn>,
     /// The user's own.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
 }
 
@@ -179,6 +193,7 @@ pub(super) struct ListParams {
     /// Only those whose metadata contains this JSON object.
     metadata: Option<String>,
     /// At most so many, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next_cursor` of the answer before.
     cursor: Option<String>,

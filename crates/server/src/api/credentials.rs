@@ -248,10 +248,12 @@ struct ListParams {
     kind: Option<String>,
     /// Only those of this health: `healthy`, `initializing`, `warning` or `error`.
     #[serde(rename = "health.status")]
+    #[param(pattern = "^(healthy|initializing|warning|error)$")]
     health_status: Option<String>,
     /// Only those whose metadata contains this JSON object.
     metadata: Option<String>,
     /// At most so many, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next_cursor` of the answer before.
     cursor: Option<String>,

@@ -5,20 +5,21 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use headrace_engine::{DeadLetters, Stored};
-use headrace_model::RecordId;
 use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::DeadLetter;
+use headrace_model::{RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::auth::{CanAdmin, CanRead};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
-use super::list::{Part, no_cursor};
+use super::list::{List, Part, PartParams, no_cursor};
 use super::messages::{json_bytes, reach};
-use super::record_json::{RecordWriter, member};
+use super::record_json::{RecordDoc, RecordWriter, member};
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -27,34 +28,39 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(redrive_dead_letters))
 }
 
-/// How much of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListParams {
-    /// At most so many, 1 to 1000.
-    limit: Option<usize>,
-    /// The `next_cursor` of the answer before.
-    cursor: Option<String>,
+/// A dead letter, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
+pub(super) struct DeadLetterDoc {
+    /// The record's id.
+    id: Uuid,
+    /// The version that was given up on.
+    updated_idx: u64,
+    /// How often it was delivered.
+    attempts: u32,
+    /// What the last worker said.
+    last_error: Option<String>,
+    /// When it was given up on.
+    #[schema(value_type = String, format = DateTime)]
+    died_at: Timestamp,
+    /// The record as it is now; `null` when it has left the stream.
+    record: Option<RecordDoc>,
 }
 
 /// Lists dead letters: what was given up on, why, and the record as it is now.
 #[utoipa::path(get, path = "/v1/http-consumers/{consumer}/dead-letters", tag = "consumers",
-    params(("consumer" = String, Path, description = "id or slug"), ListParams),
-    responses((status = 200, body = Object), Errors))]
+    params(("consumer" = String, Path, description = "id or slug"), PartParams),
+    responses((status = 200, body = List<DeadLetterDoc>), Errors))]
 async fn list_dead_letters(
     CanRead(caller): CanRead,
     State(app): State<App>,
     NamePath(name): NamePath,
-    Query(ListParams { limit, cursor }): Query<ListParams>,
+    Query(part): Query<PartParams>,
 ) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, &name).await?;
-    let limit = Part {
-        limit,
-        cursor: None,
-    }
-    .limit()?;
-    let after = read_cursor(cursor.as_deref())?;
+    let part = Part::from(part);
+    let limit = part.limit()?;
+    let after = read_cursor(part.cursor.as_deref())?;
     let found = app.engine.dead_letters(&consumer, after, limit).await?;
     Ok(json_bytes(write(&consumer, &found)))
 }
@@ -109,6 +115,7 @@ pub(super) fn write(consumer: &Stored<HttpConsumer>, found: &DeadLetters) -> Vec
 #[serde(deny_unknown_fields)]
 struct WhichIn {
     /// Records by id.
+    #[schema(value_type = Option<Vec<Uuid>>)]
     ids: Option<Vec<String>>,
     /// All of them.
     #[serde(default)]

@@ -147,6 +147,7 @@ impl From<TextOr<Vec<String>>> for OneOrMany {
 #[into_params(parameter_in = Query)]
 pub(super) struct PartParams {
     /// At most so many, 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next_cursor` of the answer before.
     cursor: Option<String>,

@@ -15,9 +15,9 @@ use headrace_engine::{Caller, Engine, MAX_ANSWER_BYTES};
 use headrace_model::StreamId;
 use headrace_model::filter::Filter;
 use headrace_store::Range;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -56,11 +56,22 @@ struct LiveParams {
     deleted: Option<bool>,
 }
 
+/// An event, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+struct Event {
+    /// The record's `updated_idx`; absent from an error.
+    id: Option<String>,
+    /// `record`, or `error` before the stream ends of one.
+    event: String,
+    /// The record as JSON, or the error's summary as a JSON string.
+    data: String,
+}
+
 /// Follows records: one event per change, as it is committed. `id` is its `updated_idx`; pass the last
 /// one seen as `Last-Event-ID` to resume.
 #[utoipa::path(get, path = "/v1/records/live", tag = "records", params(LiveParams,
-    ("Last-Event-ID" = Option<u64>, Header, description = "resume after this updated_idx")),
-    responses((status = 200, content_type = "text/event-stream", body = String), Errors))]
+    ("Last-Event-ID" = Option<u64>, Header, maximum = 9223372036854775807_i64, description = "resume after this updated_idx")),
+    responses((status = 200, content_type = "text/event-stream", body = Event), Errors))]
 async fn live_records(
     CanRead(caller): CanRead,
     State(app): State<App>,

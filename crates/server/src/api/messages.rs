@@ -9,15 +9,17 @@ use axum::response::{IntoResponse, Response};
 use headrace_engine::{Caller, Delivery, Peek, PeekPage, PeekPlace, Stored};
 use headrace_model::config::HttpConsumer;
 use headrace_model::time::parse_span;
-use headrace_model::{ConsumerId, StreamId};
+use headrace_model::{ConsumerId, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{CanConsume, CanRead, out_of_bounds, reaches_consumer};
+use super::dead_letters::DeadLetterDoc;
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
+use super::list::List;
 use super::record_json::{RecordDoc, RecordWriter, member};
 use super::{App, Errors};
 
@@ -33,11 +35,42 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct NextIn {
     /// At most so many messages, 1 to 1000; 1 unless given.
+    #[schema(minimum = 1, maximum = 1000)]
+    #[param(minimum = 1, maximum = 1000)]
     batch_size: Option<u64>,
     /// How long to wait for the first message: milliseconds, or a span such as `60s`; up to 5 minutes.
     wait_for: Option<WaitFor>,
     /// Answer `{"data": …, "info": …}` instead of a bare array.
     info: Option<bool>,
+}
+
+/// What `next` is asked for, checked.
+struct Asked {
+    batch: Option<usize>,
+    wait: Option<Duration>,
+    info: Option<bool>,
+}
+
+impl NextIn {
+    fn read(self) -> Result<Asked, ApiError> {
+        let batch = self.batch_size.map(|size| match size {
+            1..=1_000 => Ok(size as usize),
+            _ => Err(ApiError::invalid(
+                "batch_size",
+                "must be between 1 and 1000",
+            )),
+        });
+        let wait = self.wait_for.map(|wait| {
+            let wrong = "must be milliseconds or a span such as 60s, at most 300s";
+            wait.read()
+                .ok_or_else(|| ApiError::invalid("wait_for", wrong))
+        });
+        Ok(Asked {
+            batch: batch.transpose()?,
+            wait: wait.transpose()?,
+            info: self.info,
+        })
+    }
 }
 
 /// A time to wait.
@@ -74,10 +107,35 @@ struct Message {
     record: RecordDoc,
 }
 
+/// What `next` answers, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its description is used")]
+enum Taken {
+    /// The messages alone.
+    Bare(Vec<Message>),
+    /// With `info=true`.
+    WithInfo {
+        /// The messages.
+        data: Vec<Message>,
+        /// How much there is besides.
+        info: Info,
+    },
+}
+
+/// How much a consumer has before it.
+#[derive(Debug, Serialize, ToSchema)]
+struct Info {
+    /// Versions that wait for their first delivery.
+    num_pending: u64,
+    /// Delivered at least once and not settled.
+    num_ack_pending: u64,
+}
+
 /// Takes the next messages, waiting for the first one if asked to.
 #[utoipa::path(post, path = "/v1/http-consumers/{consumer}/next", tag = "consume", request_body = NextIn,
-    params(("consumer" = String, Path, description = "id or slug")),
-    responses((status = 200, body = Vec<Message>, headers(
+    params(("consumer" = String, Path, description = "id or slug"), NextIn),
+    responses((status = 200, body = Taken, headers(
         ("Headrace-Num-Pending" = u64), ("Headrace-Num-Ack-Pending" = u64))), Errors))]
 async fn next_messages(
     CanConsume(caller): CanConsume,
@@ -86,61 +144,36 @@ async fn next_messages(
     Query(query): Query<NextIn>,
     Body(input): Body<NextIn>,
 ) -> Result<Response, ApiError> {
-    let NextIn {
-        batch_size,
-        wait_for,
-        info,
-    } = input;
-    next(
-        app,
-        caller,
-        &name,
-        NextIn {
-            batch_size: batch_size.or(query.batch_size),
-            wait_for: wait_for.or(query.wait_for),
-            info: info.or(query.info),
-        },
-    )
-    .await
+    // Both are checked, also where the body goes before the query.
+    let (query, body) = (query.read()?, input.read()?);
+    let asked = Asked {
+        batch: body.batch.or(query.batch),
+        wait: body.wait.or(query.wait),
+        info: body.info.or(query.info),
+    };
+    next(app, caller, &name, asked).await
 }
 
 /// Takes the next messages; the same as by POST.
 #[utoipa::path(get, path = "/v1/http-consumers/{consumer}/next", tag = "consume",
     params(("consumer" = String, Path, description = "id or slug"), NextIn),
-    responses((status = 200, body = Vec<Message>), Errors))]
+    responses((status = 200, body = Taken, headers(
+        ("Headrace-Num-Pending" = u64), ("Headrace-Num-Ack-Pending" = u64))), Errors))]
 async fn next_messages_by_query(
     CanConsume(caller): CanConsume,
     State(app): State<App>,
     NamePath(name): NamePath,
     Query(input): Query<NextIn>,
 ) -> Result<Response, ApiError> {
-    next(app, caller, &name, input).await
+    next(app, caller, &name, input.read()?).await
 }
 
-async fn next(app: App, caller: Caller, name: &str, input: NextIn) -> Result<Response, ApiError> {
+async fn next(app: App, caller: Caller, name: &str, asked: Asked) -> Result<Response, ApiError> {
     let consumer = reach(&app, &caller, name).await?;
-    let batch = match input.batch_size.unwrap_or(1) {
-        size @ 1..=1_000 => size as usize,
-        _ => {
-            return Err(ApiError::invalid(
-                "batch_size",
-                "must be between 1 and 1000",
-            ));
-        }
-    };
-    let wait = input.wait_for.as_ref().map(|wait| {
-        let wrong = || {
-            ApiError::invalid(
-                "wait_for",
-                "must be milliseconds or a span such as 60s, at most 300s",
-            )
-        };
-        wait.read().ok_or_else(wrong)
-    });
-    let wait = wait.transpose()?.unwrap_or(Duration::ZERO);
+    let (batch, wait) = (asked.batch.unwrap_or(1), asked.wait.unwrap_or_default());
     let delivery = app.engine.next(&caller, &consumer, batch, wait).await?;
     app.metrics.delivered(delivery.messages.len());
-    Ok(delivered(&consumer, &delivery, input.info.unwrap_or(false)))
+    Ok(delivered(&consumer, &delivery, asked.info.unwrap_or(false)))
 }
 
 fn delivered(consumer: &Stored<HttpConsumer>, delivery: &Delivery, info: bool) -> Response {
@@ -201,17 +234,44 @@ pub(super) fn json_bytes(bytes: Vec<u8>) -> Response {
 #[into_params(parameter_in = Query)]
 struct PeekParams {
     /// `available` (unless given), `delivered` or `dead`.
+    #[param(pattern = "^(available|delivered|dead)$")]
     state: Option<String>,
     /// At most so many, 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next_cursor` of the answer before.
     cursor: Option<String>,
 }
 
+/// What looking finds, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its description is used")]
+enum Peeked {
+    /// Messages that are available or delivered, in the order of delivery.
+    Messages(List<PeekedMessage>),
+    /// Dead letters.
+    Dead(List<DeadLetterDoc>),
+}
+
+/// A message that was looked at, as it is documented.
+#[derive(Debug, Serialize, ToSchema)]
+struct PeekedMessage {
+    /// Deliveries so far.
+    attempts: u32,
+    /// When its ack window ends, or it is due again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// What the last worker said.
+    last_error: Option<String>,
+    /// The record.
+    record: RecordDoc,
+}
+
 /// Looks at messages without changing anything.
 #[utoipa::path(get, path = "/v1/http-consumers/{consumer}/messages", tag = "consume",
     params(("consumer" = String, Path, description = "id or slug"), PeekParams),
-    responses((status = 200, body = Object), Errors))]
+    responses((status = 200, body = Peeked), Errors))]
 async fn peek_messages(
     CanRead(caller): CanRead,
     State(app): State<App>,

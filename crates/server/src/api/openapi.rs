@@ -1,15 +1,17 @@
 //! `/v1/openapi.json`: the API's description, generated from the code.
 
 use axum::Json;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, OpenApi, PathItem, RefOr, Required, Schema};
 use utoipa::{IntoResponses, Modify, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::auth::CanRead;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(openapi))
@@ -71,6 +73,7 @@ pub(crate) enum Errors {
         license(name = "MIT OR Apache-2.0")
     ),
     security(("token" = [])),
+    components(schemas(ApiError, Code)),
     modifiers(&Bearer)
 )]
 struct Head;
@@ -91,7 +94,73 @@ fn document() -> OpenApi {
     let routes = super::guarded().merge(super::open());
     let mut document = Head::openapi();
     document.merge(routes.into_openapi());
+    empty_bodies(&mut document);
+    absent_parameters(&mut document);
     document
+}
+
+/// An empty body is read as `{}`: one is needed only where a field is.
+fn empty_bodies(document: &mut OpenApi) {
+    let components = document.components.clone().unwrap_or_default();
+    let needs_a_field = |content: &RefOr<Content>| {
+        let RefOr::T(content) = content else {
+            return true;
+        };
+        let Some(RefOr::Ref(name)) = &content.schema else {
+            return true;
+        };
+        let name = name.ref_location.rsplit('/').next().unwrap_or_default();
+        let schema = components.schemas.get(name);
+        !matches!(schema, Some(RefOr::T(Schema::Object(object))) if object.required.is_empty())
+    };
+    for operation in operations(document) {
+        let Some(RefOr::T(body)) = &mut operation.request_body else {
+            continue;
+        };
+        if !body.content.values().any(needs_a_field) {
+            body.required = Some(Required::False);
+        }
+    }
+}
+
+/// A parameter is left out, and never `null`.
+fn absent_parameters(document: &mut OpenApi) {
+    for parameter in
+        operations(document).flat_map(|operation| operation.parameters.iter_mut().flatten())
+    {
+        let RefOr::T(parameter) = parameter else {
+            continue;
+        };
+        match &mut parameter.schema {
+            Some(RefOr::T(Schema::Object(object))) => {
+                if let SchemaType::Array(types) = &mut object.schema_type {
+                    types.retain(|one| *one != Type::Null);
+                    if let [only] = types.as_slice() {
+                        object.schema_type = SchemaType::Type(only.clone());
+                    }
+                }
+            }
+            Some(RefOr::T(Schema::OneOf(one))) => one.items.retain(|item| {
+                let null = SchemaType::Type(Type::Null);
+                !matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == null)
+            }),
+            _ => {}
+        }
+    }
+}
+
+fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document.paths.paths.values_mut().flat_map(|path| {
+        let PathItem {
+            get,
+            put,
+            post,
+            patch,
+            delete,
+            ..
+        } = path;
+        [get, put, post, patch, delete].into_iter().flatten()
+    })
 }
 
 /// The API's description.

@@ -50,8 +50,10 @@ pub(super) struct RecordParams {
     /// The same.
     pub(super) cursor: Option<String>,
     /// At most so many, 1 to 1000; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
     pub(super) limit: Option<usize>,
     /// `asc` (oldest change first, unless given) or `desc`.
+    #[param(pattern = "^(asc|desc)$")]
     pub(super) order: Option<String>,
 }
 

@@ -45,6 +45,7 @@ struct NackIn {
     ack_tokens: Vec<String>,
     /// Not to be delivered again before so many milliseconds; at once unless given.
     #[serde(default)]
+    #[schema(maximum = 86400000)]
     delay_ms: u64,
     /// Why; kept with the message and shown with dead letters.
     error: Option<String>,
@@ -156,6 +157,7 @@ struct NackOne {
     token: String,
     /// Not to be delivered again before so many milliseconds.
     #[serde(default)]
+    #[schema(maximum = 86400000)]
     delay_ms: u64,
     /// Why.
     error: Option<String>,

@@ -15,7 +15,7 @@ use super::auth::{CanAdmin, CanRead, out_of_bounds, reaches_stream};
 use super::error::ApiError;
 use super::extract::{Body, NamePath, Query};
 use super::idempotency::NewId;
-use super::list::{List, Part};
+use super::list::{List, Part, PartParams};
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,9 +30,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct StreamIn {
     /// 1 to 64 letters, digits, `-` or `_`; unique. `name` is accepted too.
     #[serde(alias = "name")]
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: String,
     /// Days after which a deleted record that every consumer has passed leaves the stream, 1 to
     /// 36500; never, unless given.
+    #[schema(minimum = 1, maximum = 36500)]
     tombstone_retention_days: Option<u32>,
 }
 
@@ -42,10 +44,11 @@ struct StreamIn {
 struct StreamPatchIn {
     /// Another slug. `name` is accepted too.
     #[serde(alias = "name")]
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: Option<String>,
     /// How long deleted records stay, in days; `null` for ever.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 36500)]
     tombstone_retention_days: Option<Option<u32>>,
 }
 
@@ -154,28 +157,17 @@ async fn create_stream(
     Ok((StatusCode::CREATED, Json(out(stream))))
 }
 
-/// How much of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListParams {
-    /// At most so many, 1 to 1000.
-    limit: Option<usize>,
-    /// The `next_cursor` of the answer before.
-    cursor: Option<String>,
-}
-
 /// Lists the streams.
-#[utoipa::path(get, path = "/v1/streams", tag = "streams", params(ListParams),
+#[utoipa::path(get, path = "/v1/streams", tag = "streams", params(PartParams),
     responses((status = 200, body = List<StreamOut>), Errors))]
 async fn list_streams(
     CanRead(caller): CanRead,
     State(app): State<App>,
-    Query(ListParams { limit, cursor }): Query<ListParams>,
+    Query(part): Query<PartParams>,
 ) -> Result<Json<List<StreamOut>>, ApiError> {
     let mut streams = app.engine.streams(caller.org).await?;
     streams.retain(|stream| reaches_stream(&caller, StreamId(stream.id)));
-    Ok(Json(Part { limit, cursor }.of(streams, out)?))
+    Ok(Json(Part::from(part).of(streams, out)?))
 }
 
 /// Reads a stream, with what is in it.

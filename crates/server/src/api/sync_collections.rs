@@ -78,6 +78,7 @@ struct BackfillIn {
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// These records.
+    #[schema(min_items = 1, max_items = 1000)]
     upstream_ids: Option<Vec<String>>,
     /// When everything is read: any number of records may turn out to be deleted. Without it, a number
     /// that is more than usual is only told.

@@ -16,9 +16,11 @@ use super::error::ApiError;
 #[schema(as = RateLimit)]
 pub(super) struct RateLimitDoc {
     /// Requests per interval.
+    #[schema(minimum = 1)]
     allowed_requests: u32,
     /// The interval, in seconds.
     #[serde(serialize_with = "seconds")]
+    #[schema(minimum = 0.001, maximum = 86400)]
     interval: f64,
     /// Requests under way at once; 0: no cap.
     #[serde(default)]

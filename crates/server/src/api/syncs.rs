@@ -36,10 +36,13 @@ struct SyncIn {
     /// The provider, such as `stripe`.
     provider: String,
     /// A name for people.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", max_length = 255)]
     name: String,
     /// An address besides the id; unique.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: Option<String>,
     /// The collections to read, such as `stripe:customer`.
+    #[schema(min_items = 1)]
     collection_ids: Vec<String>,
     /// The stream to fill, by id or slug; may be left out when there is exactly one.
     stream_id: Option<String>,
@@ -50,10 +53,13 @@ struct SyncIn {
     /// Its share of the credential's budget.
     rate_limit: Option<RateLimitDoc>,
     /// Older records are not admitted and age out.
+    #[schema(minimum = 1)]
     max_age_days: Option<u32>,
     /// `continuous` (unless given) or a span of at least `30s`.
+    #[schema(pattern = "^(continuous|[0-9]{1,9}(ms|s|m|h|d))$")]
     sync_frequency: Option<String>,
     /// Your name for whose account it is.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", max_length = 255)]
     external_id: Option<String>,
     /// Your own.
     #[schema(value_type = Option<Object>)]
@@ -65,33 +71,43 @@ struct SyncIn {
 #[serde(deny_unknown_fields)]
 struct SyncChange {
     /// A name for people.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", max_length = 255)]
     name: Option<String>,
     /// An address besides the id.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<String>, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     slug: Option<Option<String>>,
     /// The collections to read.
+    #[schema(min_items = 1)]
     collection_ids: Option<Vec<String>>,
     /// Its share of the credential's budget.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
     rate_limit: Option<Option<RateLimitDoc>>,
     /// `active` or `disabled`.
+    #[schema(pattern = "^(active|disabled)$")]
     status: Option<String>,
     /// The age it admits.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     max_age_days: Option<Option<u32>>,
     /// `continuous` or a span.
+    #[schema(pattern = "^(continuous|[0-9]{1,9}(ms|s|m|h|d))$")]
     sync_frequency: Option<String>,
     /// Your own.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Metadata>,
     /// Your name for whose account it is.
     #[serde(default, deserialize_with = "super::patch::deserialize")]
+    #[schema(value_type = Option<String>, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", max_length = 255)]
     external_id: Option<Option<String>>,
     /// Fixed: refused.
+    #[schema(ignore)]
     provider: Option<serde_json::Value>,
     /// Fixed: refused.
+    #[schema(ignore)]
     stream_id: Option<serde_json::Value>,
     /// Fixed: refused.
+    #[schema(ignore)]
     credential_id: Option<serde_json::Value>,
 }
 
@@ -196,10 +212,12 @@ struct ListParams {
     external_id: Option<String>,
     /// Only those of this health: `healthy`, `initializing`, `warning` or `error`.
     #[serde(rename = "health.status")]
+    #[param(pattern = "^(healthy|initializing|warning|error)$")]
     health_status: Option<String>,
     /// Only those whose metadata contains this JSON object.
     metadata: Option<String>,
     /// At most so many, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// The `next_cursor` of the answer before.
     cursor: Option<String>,
@@ -285,6 +303,7 @@ async fn get_sync(
 #[into_params(parameter_in = Query)]
 struct RecordsParams {
     /// `keep` (unless given): they stay readable; `delete`: they leave the stream.
+    #[param(pattern = "^(keep|delete)$")]
     records: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use headrace_model::config::{self, Scope};
 use headrace_model::secret::Secret;
 use headrace_model::{StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use super::auth::{CanAdmin, unbound};
 use super::error::ApiError;
 use super::extract::{Body, IdPath, Query};
 use super::idempotency::{MaskOnReplay, NewId};
-use super::list::{List, Part};
+use super::list::{List, Part, PartParams};
 use super::{App, Errors};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -29,14 +29,33 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revoke_api_token))
 }
 
+/// What a token may do.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Scope)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its description is used")]
+enum ScopeDoc {
+    /// Change the configuration, and everything else.
+    Admin,
+    /// Read everything but secrets.
+    Read,
+    /// Take and settle messages.
+    Consume,
+    /// Write to providers.
+    Mutate,
+    /// Call providers.
+    Proxy,
+}
+
 /// A new API token.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ApiTokenIn {
     /// A name for people.
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$", max_length = 255)]
     name: String,
     /// What it may do: `admin`, `read`, `consume`, `mutate`, `proxy`.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<ScopeDoc>, min_items = 1)]
     scopes: BTreeSet<Scope>,
     /// Only these consumers; for tokens that read or consume.
     consumer_ids: Option<BTreeSet<Uuid>>,
@@ -54,7 +73,7 @@ struct ApiTokenOut {
     /// A name for people.
     name: String,
     /// What it may do.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<ScopeDoc>)]
     scopes: BTreeSet<Scope>,
     /// Only these consumers, where given.
     consumer_ids: Option<BTreeSet<Uuid>>,
@@ -139,27 +158,16 @@ async fn create_api_token(
     Ok(response)
 }
 
-/// How much of a list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListParams {
-    /// At most so many, 1 to 1000.
-    limit: Option<usize>,
-    /// The `next_cursor` of the answer before.
-    cursor: Option<String>,
-}
-
 /// Lists the API tokens that are not revoked, without their values.
-#[utoipa::path(get, path = "/v1/api-tokens", tag = "tokens", params(ListParams),
+#[utoipa::path(get, path = "/v1/api-tokens", tag = "tokens", params(PartParams),
     responses((status = 200, body = List<ApiTokenOut>), Errors))]
 async fn list_api_tokens(
     CanAdmin(caller): CanAdmin,
     State(app): State<App>,
-    Query(ListParams { limit, cursor }): Query<ListParams>,
+    Query(part): Query<PartParams>,
 ) -> Result<Json<List<ApiTokenOut>>, ApiError> {
     Ok(Json(
-        Part { limit, cursor }.of(app.engine.tokens(caller.org).await?, out)?,
+        Part::from(part).of(app.engine.tokens(caller.org).await?, out)?,
     ))
 }
 

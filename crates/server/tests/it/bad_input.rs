@@ -338,6 +338,10 @@ async fn batch_sizes_waits_and_tokens_that_are_none() {
         let refused = server.send(Method::GET, &path).await;
         assert_eq!(refused.invalid_fields(), ["batch_size"], "{size}");
     }
+    // A good one in the body does not hide it.
+    let path = "/v1/http-consumers/c/next?batch_size=0";
+    let refused = server.post(path, json!({"batch_size": 1})).await;
+    assert_eq!(refused.invalid_fields(), ["batch_size"]);
     for bad in ["", "NjA1", "<ack_token>", "é"] {
         for call in ["ack", "nack", "extend"] {
             let path = format!("/v1/http-consumers/c/{call}");

@@ -33,6 +33,7 @@ pub(crate) struct Setup {
     scratch: Option<TempDir>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    open_files: Option<u32>,
 }
 
 impl Setup {
@@ -44,6 +45,7 @@ impl Setup {
             scratch: Some(scratch),
             arguments: Vec::new(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 
@@ -54,6 +56,7 @@ impl Setup {
             scratch: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            open_files: None,
         }
     }
 
@@ -68,8 +71,23 @@ impl Setup {
         self
     }
 
+    /// At most so many files and sockets at once.
+    pub(crate) fn open_files(mut self, most: u32) -> Self {
+        self.open_files = Some(most);
+        self
+    }
+
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headrace"));
+        let program = env!("CARGO_BIN_EXE_headrace");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some(most) => {
+                let mut limited = Command::new("/bin/sh");
+                let script = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+                limited.args(["-c", &script, program]);
+                limited
+            }
+        };
         command
             .env_clear()
             .env("HEADRACE_ADMIN_TOKEN", ADMIN)

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod bad_workers;
 mod changing;
 mod choosing;
 mod cli;
@@ -10,6 +11,7 @@ mod connections;
 mod consuming;
 mod crash;
 mod credentials;
+mod crowds;
 mod getting_started;
 mod harness;
 mod idempotency;
@@ -18,6 +20,7 @@ mod large_answers;
 mod live;
 mod odd_records;
 mod openapi;
+mod schemathesis;
 mod security;
 mod streams;
 mod stripe_docs;

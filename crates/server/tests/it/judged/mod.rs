@@ -11,6 +11,8 @@ mod emulated;
 mod openapi;
 mod programs;
 
+pub(crate) use programs::interpreter;
+
 use std::time::Duration;
 
 use serde_json::json;

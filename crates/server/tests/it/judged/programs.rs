@@ -44,7 +44,7 @@ impl Program {
 
     /// A Python script of `testing/`.
     fn python(script: &'static str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(needed(PYTHON));
+        let mut command = Command::new(interpreter());
         Self::start(script, command.arg(testing(script)).args(arguments))
     }
 
@@ -75,6 +75,11 @@ impl Program {
 fn testing(script: &str) -> PathBuf {
     let testing = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing");
     testing.join(script)
+}
+
+/// The interpreter that has the Python programs of others.
+pub(crate) fn interpreter() -> OsString {
+    needed(PYTHON)
 }
 
 /// There is no way around these tests: whoever cannot run them must learn it.

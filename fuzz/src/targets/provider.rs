@@ -1,0 +1,85 @@
+//! Provider definitions, and the answers of providers: whatever comes is read or refused, and told.
+
+use std::sync::LazyLock;
+
+use headrace_model::Timestamp;
+use headrace_model::provider::{Definition, Listing};
+
+use super::{answers, parts};
+
+const FILES: [&str; 3] = ["provider.toml", "collections.toml", "fields.toml"];
+
+const STRIPE: [&str; 3] = [
+    include_str!("../../../providers/stripe/provider.toml"),
+    include_str!("../../../providers/stripe/collections.toml"),
+    include_str!("../../../providers/stripe/fields.toml"),
+];
+
+/// Three files, or the first alone beside the rest of Stripe's: a definition, or problems with a place each.
+pub(super) fn definition(data: &[u8]) {
+    let Some(texts) = parts::<3>(data).or_else(|| {
+        let text = std::str::from_utf8(data).ok()?;
+        Some([text, STRIPE[1], STRIPE[2]])
+    }) else {
+        return;
+    };
+    let files = [0, 1, 2].map(|at| (FILES[at], texts[at]));
+    match Definition::compile("fuzzed", &files) {
+        Ok(definition) => read(&definition, br#"{"data":[{"id":"a"}],"has_more":true}"#),
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                let file = files.iter().find(|(name, _)| *name == problem.file);
+                let (_, text) = file.expect("a problem is in one of the files");
+                let lines = text.matches('\n').count() + 1;
+                assert!((1..=lines).contains(&problem.line), "{problem}");
+                assert!(!problem.message.is_empty(), "{problem}");
+            }
+        }
+    }
+}
+
+/// Any answer of a provider.
+pub(super) fn page(data: &[u8]) {
+    static DEFINITION: LazyLock<Definition> = LazyLock::new(|| {
+        let files = [0, 1, 2].map(|at| (FILES[at], STRIPE[at]));
+        Definition::compile("stripe", &files).expect("the built-in definition holds")
+    });
+    read(&DEFINITION, data);
+}
+
+fn read(definition: &Definition, body: &[u8]) {
+    let header = |name: &str| (name != "Date").then_some("120");
+    answers(definition.error(429, header, body));
+    answers(definition.is_failure(200, body));
+    for collection in &definition.collections {
+        answers(collection.parse_one(body));
+        answers(collection.get("an/id?"));
+        let Ok(page) = collection.parse_page(None, body) else {
+            continue;
+        };
+        for row in &page.records {
+            answers(collection.embedded(row));
+        }
+        if let Some(cursor) = &page.next {
+            answers(collection.resume(cursor));
+            let listing = Listing {
+                parent: Some("a/b"),
+                created_from: Some(Timestamp::default()),
+                created_until: None,
+                cursor: Some(cursor),
+                page_size: Some(1),
+            };
+            answers(collection.list(&listing));
+        }
+    }
+    for feed in &definition.feeds {
+        let Ok(page) = feed.parse_page(None, body) else {
+            continue;
+        };
+        for event in &page.events {
+            answers(definition.route(&feed.name, event));
+        }
+        answers(feed.list(Timestamp::default(), None, page.next.as_ref()));
+    }
+}
