@@ -54,7 +54,13 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
-        let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
+        let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
+            Ok(keyring) => Arc::new(keyring),
+            Err(refused) => {
+                store.close().await?;
+                return Err(refused.into());
+            }
+        };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let providers = Arc::new(providers);
         let outbound = Arc::new(Outbound::new(

@@ -26,8 +26,9 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     /// Sets the writer's connection up; `log` is the write-ahead log's file.
     pub(super) fn new(db: &Connection, log: PathBuf) -> Tx<Self> {
-        db.pragma_update(None, "wal_autocheckpoint", AUTOMATIC_PAGES)?;
-        db.pragma_update(None, "journal_size_limit", AUTOMATIC_PAGES * 4096)?;
+        let pages = automatic_pages();
+        db.pragma_update(None, "wal_autocheckpoint", pages)?;
+        db.pragma_update(None, "journal_size_limit", pages * 4096)?;
         Ok(Self { log, commits: 0 })
     }
 
@@ -48,6 +49,14 @@ impl Checkpoints {
     pub(super) fn at_end(&self, db: &Connection) {
         truncate(db);
     }
+}
+
+/// Tests set fewer, to have many checkpoints. Only debug builds look.
+fn automatic_pages() -> i64 {
+    let set = std::env::var("HEADRACE_CHECKPOINT_PAGES").ok();
+    set.filter(|_| cfg!(debug_assertions))
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(AUTOMATIC_PAGES)
 }
 
 /// A failure is no loss: the log stays and is read at the next start.

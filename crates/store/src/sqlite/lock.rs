@@ -1,13 +1,13 @@
 //! One process per data directory: a lock that ends with its process.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use headrace_model::Timestamp;
 
-use super::error::{FILE, backend};
+use super::error::{backend, not_writable};
 use crate::{Result, StoreError};
 
 const LOCK: &str = "headrace.lock";
@@ -36,33 +36,51 @@ impl DirLock {
         file.set_len(0)
             .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(|error| backend("write the lock file", error))?;
-        // Made here and not by SQLite, so that it and the files SQLite puts beside it are private.
-        private_file(&directory.join(FILE))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| backend("sync the data directory", error))?;
+        sync_directory(directory).map_err(|error| backend("sync the data directory", error))?;
         Ok(Self(file))
     }
 }
 
+/// Makes the directory durably: its name, too, survives a power cut.
 fn make_directory(directory: &Path) -> Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let new = directory.ancestors().take_while(|path| !path.exists());
+    // Who made the directory itself may have ended before this.
+    let unsure = new.count().max(1);
     builder
         .create(directory)
-        .map_err(|error| backend("make the data directory", error))
+        .map_err(|error| not_writable(directory, error))?;
+    for path in directory.ancestors().take(unsure) {
+        match sync_directory(path.parent().unwrap_or(path)) {
+            // It was there before, and somebody else looks after it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| backend("sync the data directory's parent", error))?,
+        }
+    }
+    Ok(())
 }
 
-fn private_file(path: &Path) -> Result<File> {
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    let directory = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// Opens a file that only this user may read, and makes it where it does not exist.
+pub(super) fn private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
         .open(path)
-        .map_err(|error| backend("open a file in the data directory", error))
+        .map_err(|error| not_writable(path, error))
 }
 
 /// What the lock file tells of who has it; its modification time is when they started.

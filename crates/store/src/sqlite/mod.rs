@@ -10,6 +10,7 @@ mod consumers;
 mod dead;
 mod error;
 mod group;
+mod health;
 mod idempotency;
 mod keys;
 mod live;
@@ -17,6 +18,7 @@ mod lock;
 mod migrate;
 mod next;
 mod objects;
+mod opening;
 mod pool;
 mod read;
 mod removal;
@@ -27,6 +29,7 @@ mod streams;
 mod sweep;
 mod syncing;
 mod turn;
+mod wal_check;
 mod writer;
 
 #[cfg(test)]
@@ -43,6 +46,7 @@ use crate::{Result, StoreError};
 use checkpoint::Checkpoints;
 use consumers::Consumers;
 use error::{FILE, Tx, backend};
+use health::Health;
 use lock::DirLock;
 use pool::Pool;
 use removal::Clearing;
@@ -73,21 +77,21 @@ impl SqliteStore {
 
     fn open_blocking(directory: &Path) -> Result<Self> {
         let lock = DirLock::take(directory)?;
+        let db = opening::open(directory)?;
         let file = directory.join(FILE);
         let log = directory.join(format!("{FILE}-wal"));
-        let (db, checkpoints, streams) = (|| -> Tx<_> {
-            let mut db = open_writer(&file)?;
-            migrate::migrate(&mut db)?;
+        let (checkpoints, streams) = (|| -> Tx<_> {
             let checkpoints = Checkpoints::new(&db, log)?;
             let streams = Streams::load(&db)?;
-            Ok((db, checkpoints, streams))
+            Ok((checkpoints, streams))
         })()
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
-        let writer = Writer::start(db, lock, checkpoints, clearing.clone())?;
+        let health = Health::default();
+        let writer = Writer::start(db, lock, checkpoints, clearing.clone(), health.clone())?;
         Ok(Self {
             writer: Arc::new(writer),
-            readers: Pool::new(file),
+            readers: Pool::new(file, health),
             streams: Arc::new(streams),
             consumers: Arc::default(),
             clearing,

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::error::{Tx, backend};
+use super::health::Health;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
@@ -17,15 +18,17 @@ pub(super) struct Pool {
     file: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    health: Health,
 }
 
 impl Pool {
     /// A pool of readers of the database in `file`.
-    pub(super) fn new(file: PathBuf) -> Arc<Self> {
+    pub(super) fn new(file: PathBuf, health: Health) -> Arc<Self> {
         Arc::new(Self {
             file,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(READERS)),
+            health,
         })
     }
 
@@ -44,7 +47,10 @@ impl Pool {
         let reading = tokio::task::spawn_blocking(move || {
             let answer = pool.on_snapshot(query);
             drop(permit);
-            answer.map_err(|fault| fault.during(action))
+            answer.map_err(|fault| {
+                pool.health.note_fault(&fault);
+                fault.during(action)
+            })
         });
         match reading.await {
             Ok(answer) => answer,

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpoints;
 use super::error::{Tx, backend};
 use super::group;
+use super::health::Health;
 use super::lock::DirLock;
 use super::removal::Clearing;
 use crate::{Result, StoreError};
@@ -39,12 +40,13 @@ impl Writer {
         lock: DirLock,
         checkpoints: Checkpoints,
         clearing: Clearing,
+        health: Health,
     ) -> Result<Self> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                group::run(&db, &queue, checkpoints, &clearing);
+                group::run(&db, &queue, checkpoints, &clearing, &health);
                 drop(db);
                 drop(lock);
             })
