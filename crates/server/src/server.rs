@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
-use headrace_engine::{Clock, Engine, Providers, SyncParts, SystemClock, clock::random, keys};
+use headrace_engine::{
+    Clock, Engine, Providers, SteadyClock, SyncParts, SystemClock, clock::random, keys,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +63,7 @@ impl Server {
                 return Err(refused.into());
             }
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::following(Arc::new(SystemClock)));
         let providers = Arc::new(providers);
         let outbound = Arc::new(Outbound::new(
             Arc::clone(&clock),

@@ -6,6 +6,7 @@ mod bad_input;
 mod changing;
 mod choosing;
 mod cli;
+mod clock;
 mod connections;
 mod consuming;
 mod crash;

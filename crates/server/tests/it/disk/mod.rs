@@ -28,6 +28,7 @@ enum Number {
     Room,
     FailingSyncs,
     IsReadOnly,
+    ClockIsAhead,
 }
 
 /// The disk. Its root holds nothing but the data directory.
@@ -163,6 +164,11 @@ impl Disk {
     /// Nothing may be written.
     pub(crate) fn make_read_only(&self) {
         self.set(Number::IsReadOnly, 1);
+    }
+
+    /// Sets the clock of the machine by so many seconds ahead of the right time.
+    pub(crate) fn set_clock(&self, ahead: i64) {
+        self.set(Number::ClockIsAhead, ahead.cast_unsigned());
     }
 
     /// Leaves everything where it is, for whoever looks into a failure.

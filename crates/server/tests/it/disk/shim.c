@@ -2,7 +2,7 @@
  *
  * Loaded with LD_PRELOAD. It notes each change and each sync in a log, in one order for all threads
  * and processes; it can hold the process between two changes; and it can play a disk that is full,
- * fails to sync, or is read-only. What it is to do, and how far it has come, is in a file of numbers
+ * fails to sync, or is read-only, and a clock that is set. What it is to do, and how far it has come, is in a file of numbers
  * that both sides map or read; `mod.rs` names them.
  *
  * HEADRACE_DISK_ROOT is the directory, HEADRACE_DISK_CONTROL the file of numbers and
@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { CREATE = 1, MKDIR, WRITE, TRUNCATE, LINK, RENAME, UNLINK, SYNC };
@@ -31,6 +32,7 @@ struct control {
     volatile uint64_t ops, log_end;
     volatile uint64_t pause_at, pause_kinds, paused;
     volatile uint64_t is_full, room, failing_syncs, is_read_only;
+    volatile int64_t clock_is_ahead;
 };
 
 struct op {
@@ -320,6 +322,13 @@ void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t off
 }
 void *mmap64(void *at, size_t length, int protection, int flags, int fd, off64_t offset) {
     return mapped(at, length, protection, flags, fd, offset);
+}
+
+/* The machine's clock, set to another time. The monotonic one is not. */
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    int result = REAL(clock_gettime)(clock, now);
+    if (!result && control && clock == CLOCK_REALTIME) now->tv_sec += control->clock_is_ahead;
+    return result;
 }
 
 static uint64_t inode_of(const char *path) {
