@@ -179,6 +179,16 @@ async fn a_log_without_its_database_is_refused() {
     );
 }
 
+#[tokio::test]
+async fn a_database_beside_the_log_of_another_one_is_refused() {
+    let mut data = Data::of_a_killed_server().await;
+    let other = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| {
+        fs::copy(database(&other.original), database(data)).unwrap();
+    });
+    assert_says(&said, &["is not the database", "headrace.db-wal", RESTORE]);
+}
+
 /// A frame of the log: a page of 4096 bytes behind a header of 24.
 const FRAME: usize = 4_120;
 

@@ -1,7 +1,7 @@
 //! One process per data directory: a lock that ends with its process.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -12,9 +12,13 @@ use crate::{Result, StoreError};
 
 const LOCK: &str = "headrace.lock";
 
-/// Holds the data directory until it is dropped.
+/// Holds the data directory until it is dropped. Its file names who has it and, in a second line, the
+/// database that is in it.
 #[derive(Debug)]
-pub(super) struct DirLock(#[expect(dead_code, reason = "closing the file ends the lock")] File);
+pub(super) struct DirLock {
+    file: File,
+    database: Option<u32>,
+}
 
 impl DirLock {
     /// Makes the directory if need be, for this user only, and takes it.
@@ -33,11 +37,43 @@ impl DirLock {
                 return Err(backend("lock the data directory", error));
             }
         }
-        file.set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()))
+        let mut before = String::new();
+        // What is not ours to read names no database.
+        let database = match file.read_to_string(&mut before) {
+            Ok(_) => before.lines().nth(1).and_then(|line| line.parse().ok()),
+            Err(_) => None,
+        };
+        let mut lock = Self { file, database };
+        lock.write()
             .map_err(|error| backend("write the lock file", error))?;
         sync_directory(directory).map_err(|error| backend("sync the data directory", error))?;
-        Ok(Self(file))
+        Ok(lock)
+    }
+
+    /// The database that was opened here last.
+    pub(super) fn database(&self) -> Option<u32> {
+        self.database
+    }
+
+    /// Remembers, durably, which database is opened here.
+    pub(super) fn remember(&mut self, database: u32) -> Result<()> {
+        if self.database == Some(database) {
+            return Ok(());
+        }
+        self.database = Some(database);
+        self.write()
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| backend("write the lock file", error))
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        write!(self.file, "{}", std::process::id())?;
+        match self.database {
+            Some(database) => write!(self.file, "\n{database}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -85,10 +121,14 @@ pub(super) fn private_file(path: &Path) -> Result<File> {
 
 /// What the lock file tells of who has it; its modification time is when they started.
 fn holder(file: &mut File) -> String {
-    let mut pid = String::new();
-    if file.read_to_string(&mut pid).is_err() || pid.is_empty() {
+    let mut content = String::new();
+    let pid = match file.read_to_string(&mut content) {
+        Ok(_) => content.lines().next(),
+        Err(_) => None,
+    };
+    let Some(pid) = pid else {
         return "unknown".to_owned();
-    }
+    };
     let since = file
         .metadata()
         .and_then(|metadata| metadata.modified())

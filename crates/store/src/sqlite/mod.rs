@@ -76,8 +76,8 @@ impl SqliteStore {
     }
 
     fn open_blocking(directory: &Path) -> Result<Self> {
-        let lock = DirLock::take(directory)?;
-        let db = opening::open(directory)?;
+        let mut lock = DirLock::take(directory)?;
+        let db = opening::open(directory, &mut lock)?;
         let file = directory.join(FILE);
         let log = directory.join(format!("{FILE}-wal"));
         let (checkpoints, streams) = (|| -> Tx<_> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::{FILE, Tx, backend, not_writable};
-use super::lock::{private_file, sync_directory};
+use super::lock::{DirLock, private_file, sync_directory};
 use super::{migrate, open_writer, wal_check};
 use crate::{Result, StoreError};
 
@@ -26,13 +26,13 @@ const DRAFT: &str = "headrace.db.new";
 
 /// Opens the writer's connection to the database in this directory; makes the database where there is
 /// none. What a process that ended without warning left in the log is durable when this answers.
-pub(super) fn open(directory: &Path) -> Result<Connection> {
+pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
     let file = directory.join(FILE);
     if !exists(&file)? {
         refuse_a_lone_log(directory)?;
         create(directory, &file)?;
     }
-    look(directory, &file)?;
+    look(directory, &file, lock)?;
     (|| -> Tx<_> {
         let mut db = open_writer(&file)?;
         refuse_foreign(&db, &file)?;
@@ -85,6 +85,10 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         let mut db = open_writer(&draft)?;
         migrate::migrate(&mut db)?;
         db.pragma_update(None, "application_id", APPLICATION)?;
+        // A number of its own, for the lock to remember.
+        let number = "select 1 + abs(random() % 2147483646)";
+        let number: i64 = db.query_row(number, [], |row| row.get(0))?;
+        db.pragma_update(None, "user_version", number)?;
         db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         db.close().map_err(|(_, error)| error)?;
         Ok(())
@@ -96,7 +100,7 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
 }
 
 /// A glance at the database's header and through its log.
-fn look(directory: &Path, file: &Path) -> Result<()> {
+fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
     let damaged = |why: &str| StoreError::Damaged {
         what: format!("{} {why}", file.display()),
     };
@@ -137,6 +141,15 @@ fn look(directory: &Path, file: &Path) -> Result<()> {
             pages * u64::from(page_size)
         )));
     }
+    // A database that was put in the place of another one has a log that is not its own.
+    let database = number(60);
+    if has_log && database != 0 && lock.database().is_some_and(|known| known != database) {
+        return Err(damaged(&format!(
+            "is not the database that its log {} belongs to",
+            log.display()
+        )));
+    }
+    lock.remember(database)?;
     let torn = wal_check::damage(&log, page_size)
         .map_err(|error| backend("read the write-ahead log", error))?;
     match torn {
