@@ -124,14 +124,15 @@ impl Server {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub(crate) async fn asked_to_stop() -> anyhow::Result<()> {
+/// Listens for SIGTERM and Ctrl-C from now on; what is answered waits for one of them.
+pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
