@@ -4,7 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use headrace_model::seal::{KeyFileError, Keyring};
+use headrace_model::CredentialId;
+use headrace_model::config::Credential;
+use headrace_model::seal::{KeyFileError, Keyring, SealError};
+use headrace_store::Store;
+
+use crate::outbound::can_open;
+use crate::{Error, entity};
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +35,32 @@ pub enum KeyError {
         #[source]
         source: KeyFileError,
     },
+    /// There is no file, but there are secrets that were sealed with its keys.
+    #[error(
+        "the key file {path} is missing, and {sealed} credentials were sealed with its keys: put it back from a backup"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        sealed: usize,
+    },
+    /// The secrets were sealed with other keys.
+    #[error(
+        "the key file {path} does not open credential {credential}: the file or the data is another installation's; put back the key file that belongs to the data"
+    )]
+    Wrong {
+        /// The file.
+        path: PathBuf,
+        /// One that it does not open.
+        credential: CredentialId,
+        /// Why.
+        #[source]
+        source: SealError,
+    },
+    /// What was sealed could not be read.
+    #[error("could not read the sealed credentials")]
+    Store(#[source] Box<Error>),
     /// The file could not be made.
     #[error("could not make the key file {path}")]
     Create {
@@ -40,9 +72,51 @@ pub enum KeyError {
     },
 }
 
+/// The keys of what is sealed in this store: loads the key file, or makes one where there is neither a
+/// file nor anything sealed.
+pub async fn of_store(
+    store: &dyn Store,
+    path: &Path,
+    random: [u8; 36],
+) -> Result<Keyring, KeyError> {
+    let credentials = entity::all::<Credential>(store, None)
+        .await
+        .map_err(|error| KeyError::Store(Box::new(error)))?;
+    let sealed: Vec<_> = credentials
+        .iter()
+        .filter(|one| !one.value.sealed.is_empty())
+        .collect();
+    let is_missing = matches!(path.try_exists(), Ok(false));
+    if is_missing && !sealed.is_empty() {
+        return Err(KeyError::Missing {
+            path: path.to_owned(),
+            sealed: sealed.len(),
+        });
+    }
+    let keyring = load_or_create(path, random)?;
+    let mut refused = Vec::new();
+    for one in &sealed {
+        let credential = CredentialId(one.id);
+        if let Err(source) = can_open(&keyring, credential, &one.value.sealed) {
+            refused.push((credential, source));
+        }
+    }
+    // A single one that was changed is told when it is used: the others work.
+    let is_wrong = refused.len() == sealed.len();
+    let unknown = |(_, source): &(_, SealError)| matches!(source, SealError::UnknownKey { .. });
+    match refused.into_iter().find(|one| is_wrong || unknown(one)) {
+        None => Ok(keyring),
+        Some((credential, source)) => Err(KeyError::Wrong {
+            path: path.to_owned(),
+            credential,
+            source,
+        }),
+    }
+}
+
 /// Loads the key file, or makes one with a key of these random bytes where there is none. When this
 /// answers, the file survives a power cut.
-pub fn load_or_create(path: &Path, random: [u8; 36]) -> Result<Keyring, KeyError> {
+fn load_or_create(path: &Path, random: [u8; 36]) -> Result<Keyring, KeyError> {
     match fs::read_to_string(path) {
         Ok(text) => parse(path, &text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, random),

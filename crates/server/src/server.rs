@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use headrace_engine::outbound::{Outbound, OutboundSettings};
 use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
-use headrace_engine::{Clock, Engine, Providers, SyncParts, SystemClock, clock::random, keys};
+use headrace_engine::{
+    Clock, Engine, Providers, SteadyClock, SyncParts, SystemClock, clock::random, keys,
+};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +57,14 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
-        let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
+            Ok(keyring) => Arc::new(keyring),
+            Err(refused) => {
+                store.close().await?;
+                return Err(refused.into());
+            }
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::following(Arc::new(SystemClock)));
         let providers = Arc::new(providers);
         let outbound = Arc::new(Outbound::new(
             Arc::clone(&clock),
@@ -121,14 +129,15 @@ impl Server {
     }
 }
 
-/// Waits for SIGTERM or Ctrl-C.
-pub(crate) async fn asked_to_stop() -> anyhow::Result<()> {
+/// Listens for SIGTERM and Ctrl-C from now on; what is answered waits for one of them.
+pub(crate) fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -38,7 +38,7 @@ pub enum StoreError {
     },
     /// Written by a newer version of Headrace.
     #[error(
-        "the data was written by a newer version (format {found}, this version knows up to {known}): start that version again"
+        "the data was written by a newer version of Headrace (format {found}, this version knows up to {known}): upgrade Headrace to that version"
     )]
     TooNew {
         /// The format found.
@@ -58,8 +58,33 @@ pub enum StoreError {
     /// The disk is full.
     #[error("the disk is full: make room, the store goes on by itself")]
     DiskFull,
+    /// The disk did not keep what it was given. Nothing is written any more: what is in memory may
+    /// not be what is on disk.
+    #[error(
+        "the disk failed to store what was written, and nothing more is written: look after the disk, then start Headrace again"
+    )]
+    DiskFailed,
+    /// Writing is not allowed.
+    #[error(
+        "{path} cannot be written: let the user that runs Headrace write it, or choose another --data-dir"
+    )]
+    NotWritable {
+        /// The file or directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not Headrace's.
+    #[error("{path} belongs to another program: choose another --data-dir")]
+    Foreign {
+        /// The file.
+        path: String,
+    },
     /// What is stored cannot be understood.
-    #[error("stored data is damaged: {what}")]
+    #[error(
+        "stored data is damaged: {what}; stop Headrace and put the data back from a backup: headrace restore --data-dir DIR BACKUP"
+    )]
     Damaged {
         /// What and where.
         what: String,

@@ -167,6 +167,11 @@ pub fn open_secrets(
     serde_json::from_slice(&json).map_err(AccountError::Damaged)
 }
 
+/// Whether the secret fields of a credential were sealed with one of these keys.
+pub(crate) fn can_open(keyring: &Keyring, id: CredentialId, sealed: &str) -> Result<(), SealError> {
+    keyring.open(&bound_to(id), sealed).map(drop)
+}
+
 /// The budget of a credential where the user sets none.
 pub fn default_limit(definition: &Definition) -> RateLimit {
     let limits = &definition.limits;

@@ -28,6 +28,7 @@ use budget::Budgets;
 use monotonic::Monotonic;
 use provider_clock::ProviderClock;
 
+pub(crate) use account::can_open;
 pub use account::{Account, AccountError, MASK, default_limit, open_secrets, seal_secrets};
 pub use error::CallError;
 pub(crate) use send::LONGEST_PAUSE;

@@ -67,7 +67,8 @@ impl Reconciler {
                     }
                     match self.failed(&failure) {
                         Some(pause) => pause,
-                        None => break,
+                        // What is stored may be a page ahead of what is known here.
+                        None => return,
                     }
                 }
             };
@@ -83,7 +84,7 @@ impl Reconciler {
                 match self.failed(&failure) {
                     // Who asked was told, or asks again.
                     Some(pause) => refused = pause,
-                    None => break,
+                    None => return,
                 }
             }
         }

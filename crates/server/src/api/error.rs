@@ -166,7 +166,14 @@ impl From<StoreError> for ApiError {
                 "it was changed by somebody else meanwhile: read it again",
             ),
             StoreError::NoConsumer => Self::new(Code::NotFound, "the consumer was removed"),
-            StoreError::DiskFull => Self::new(Code::Unavailable, error.to_string()),
+            StoreError::DiskFull | StoreError::DiskFailed => {
+                Self::new(Code::Unavailable, error.to_string())
+            }
+            // Nothing is secret about it, and nobody may have to look for it.
+            StoreError::Damaged { .. } => {
+                tracing::error!(%error, "a request failed");
+                Self::new(Code::Internal, error.to_string())
+            }
             StoreError::Closed => Self::new(Code::Unavailable, "the server is shutting down"),
             other => Self::fault(&other),
         }

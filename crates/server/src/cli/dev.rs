@@ -105,7 +105,7 @@ pub(crate) async fn run(options: DevOptions) -> anyhow::Result<()> {
     introduce(&server, &shown, sandbox.is_some());
     let watcher = show_progress(&server.engine, &shown);
     tokio::select! {
-        stopped = asked_to_stop() => stopped?,
+        () = asked_to_stop()? => {}
         watched = watcher => watched?,
     }
     out::line("");

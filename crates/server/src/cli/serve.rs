@@ -13,7 +13,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     telemetry::start(config.log_json);
     let admin_token = std::env::var("HEADRACE_ADMIN_TOKEN").ok();
     let server = Server::start(&config, admin_token.as_deref(), SyncSettings::default()).await?;
+    // Before it says so: who reads that may ask it to stop at once.
+    let asked = asked_to_stop()?;
     out::line(&format!("Headrace serves on http://{}", server.address));
-    asked_to_stop().await?;
+    asked.await;
     server.stop().await
 }

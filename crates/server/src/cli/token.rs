@@ -92,7 +92,7 @@ pub(crate) struct Offline {
 pub(crate) async fn open(options: Options) -> anyhow::Result<Offline> {
     let config = Config::load(options, std::env::vars())?;
     let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
-    let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
+    let keyring = Arc::new(keys::of_store(&*store, &config.key_file, random()).await?);
     let providers = Arc::new(Providers::load(None, &Default::default())?);
     let clock = Arc::new(SystemClock);
     let outbound = Arc::new(Outbound::new(clock.clone(), OutboundSettings::default())?);

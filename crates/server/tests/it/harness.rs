@@ -128,7 +128,7 @@ impl Setup {
             .strip_prefix("Headrace serves on ")
             .map(str::to_owned)
         else {
-            child.wait().unwrap();
+            assert!(!child.wait().unwrap().success(), "it says it went well");
             return Err(std::fs::read_to_string(&log).unwrap());
         };
         let client = reqwest::Client::new();
@@ -148,7 +148,6 @@ impl Server {
         Setup::new().start()
     }
 
-    /// A request without a token.
     /// A server with a stream `dev` and a consumer of it.
     pub(crate) async fn with_consumer(slug: &str) -> Self {
         let server = Self::start();
@@ -163,6 +162,7 @@ impl Server {
         server
     }
 
+    /// A request without a token.
     pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }

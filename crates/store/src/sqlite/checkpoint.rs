@@ -26,6 +26,7 @@ const COMMITS_BETWEEN_LOOKS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     commits: u32,
+    long: i64,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -49,7 +50,8 @@ impl Checkpoints {
     /// Sets the writer's connection up, and starts the thread on the database in `file`.
     pub(super) fn start(db: &Connection, file: &Path) -> Tx<Self> {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        db.pragma_update(None, "journal_size_limit", LONG * 4096)?;
+        let long = long();
+        db.pragma_update(None, "journal_size_limit", long * 4096)?;
         let own = open(file)?;
         let shared = Arc::new(Shared::default());
         let moving = Arc::clone(&shared);
@@ -59,6 +61,7 @@ impl Checkpoints {
             .map_err(|error| backend("start the checkpoints", error))?;
         Ok(Self {
             commits: 0,
+            long,
             shared,
             thread: Some(thread),
         })
@@ -75,7 +78,7 @@ impl Checkpoints {
             return;
         }
         self.commits = 0;
-        if checkpoint(db, "noop").is_some_and(|log| log.pages > LONG) {
+        if checkpoint(db, "noop").is_some_and(|log| log.pages > self.long) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();
         }
@@ -117,6 +120,14 @@ impl Shared {
             self.wanted.store(false, Ordering::SeqCst);
         }
     }
+}
+
+/// Tests set fewer pages, to have many checkpoints. Only debug builds look.
+fn long() -> i64 {
+    let set = std::env::var("HEADRACE_CHECKPOINT_PAGES").ok();
+    set.filter(|_| cfg!(debug_assertions))
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(LONG)
 }
 
 fn open(file: &Path) -> Tx<Connection> {

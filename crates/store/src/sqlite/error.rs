@@ -1,10 +1,13 @@
 //! What `SQLite`'s errors mean to a caller.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rusqlite::ffi::{
+    Error as Failure, SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE,
+};
 
 use crate::StoreError;
 
@@ -53,6 +56,7 @@ pub(super) fn sql_error(action: &'static str, error: &Arc<rusqlite::Error>) -> S
             ErrorCode::DiskFull => StoreError::DiskFull,
             // The shared-memory index could not grow: the one full disk SQLite reports as an I/O error.
             _ if failure.extended_code == SQLITE_IOERR_SHMSIZE => StoreError::DiskFull,
+            _ if is_failed_sync(failure) => StoreError::DiskFailed,
             _ => backend(action, Arc::clone(error)),
         },
         _ => backend(action, Arc::clone(error)),
@@ -64,6 +68,23 @@ pub(super) fn io_error(action: &'static str, error: std::io::Error) -> StoreErro
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull,
         _ => backend(action, error),
+    }
+}
+
+/// Whether a sync failed: what was written since the one before may be on disk or not.
+pub(super) fn is_failed_sync(failure: &Failure) -> bool {
+    [SQLITE_IOERR_FSYNC, SQLITE_IOERR_DIR_FSYNC].contains(&failure.extended_code)
+}
+
+/// A file or directory that cannot be opened for writing, or made.
+pub(super) fn not_writable(path: &Path, source: std::io::Error) -> StoreError {
+    match source.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::NotWritable {
+            path: path.display().to_string(),
+            source,
+        },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::DiskFull,
+        _ => backend("open a file in the data directory", source),
     }
 }
 

@@ -13,11 +13,12 @@ use rusqlite::Connection;
 
 use super::checkpoint::Checkpoints;
 use super::error::{Fault, Tx, sql_error};
+use super::health::Health;
 use super::removal::Clearing;
 use super::streams::Streams;
 use super::summary;
 use super::writer::Job;
-use crate::{Breakpoint, breakpoint};
+use crate::{Breakpoint, StoreError, breakpoint};
 
 /// Jobs per transaction, at most.
 const GROUP_JOBS: usize = 64;
@@ -32,6 +33,7 @@ pub(super) struct Upkeep {
     pub(super) checkpoints: Checkpoints,
     pub(super) clearing: Clearing,
     pub(super) streams: Arc<Streams>,
+    pub(super) health: Health,
 }
 
 /// Runs jobs until no more can come.
@@ -40,11 +42,15 @@ pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: Upkee
         mut checkpoints,
         clearing,
         streams,
+        health,
     } = upkeep;
-    while let Some(first) = first_of_group(db, queue, &clearing) {
+    while let Some(first) = first_of_group(db, queue, &clearing, &health) {
         let mut group = collect(first, queue);
         while !group.is_empty() {
-            commit(db, &mut group);
+            match health.refusal() {
+                Some(refusal) => refuse(refusal, &mut group),
+                None => commit(db, &mut group, &health),
+            }
         }
         summary::write_down(db, &streams, false);
         checkpoints.after_commit(db);
@@ -58,12 +64,13 @@ fn first_of_group(
     db: &Connection,
     queue: &Receiver<Box<dyn Job>>,
     clearing: &Clearing,
+    health: &Health,
 ) -> Option<Box<dyn Job>> {
-    while clearing.is_pending() {
+    while clearing.is_pending() && health.refusal().is_none() {
         match queue.try_recv() {
             Ok(job) => return Some(job),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => clearing.clear_some(db),
+            Err(TryRecvError::Empty) => clearing.clear_some(db, health),
         }
     }
     queue.recv().ok()
@@ -83,9 +90,9 @@ fn collect(first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> Jobs {
 }
 
 /// Commits the group, or the part of it that one transaction survives.
-fn commit(db: &Connection, group: &mut Jobs) {
+fn commit(db: &Connection, group: &mut Jobs, health: &Health) {
     if let Err(error) = execute(db, "begin immediate") {
-        return fail("begin a transaction", error, std::mem::take(group));
+        return fail("begin a transaction", error, std::mem::take(group), health);
     }
     let mut done = Jobs::new();
     let mut refused = Vec::new();
@@ -95,17 +102,18 @@ fn commit(db: &Connection, group: &mut Jobs) {
             // Some failures, a full disk among them, make SQLite roll back the whole transaction.
             Err(Fault::Sql(error)) if db.is_autocommit() => {
                 done.push_back(job);
-                fail("write", error, std::mem::take(&mut done));
+                fail("write", error, std::mem::take(&mut done), health);
                 break;
             }
             Err(fault) => {
+                health.note_fault(&fault);
                 let error = fault.during(job.action());
                 refused.push((job, error));
             }
         }
     }
     if !done.is_empty() || !db.is_autocommit() {
-        finish(db, done);
+        finish(db, done, health);
     }
     for (job, error) in refused {
         job.answer(Err(error));
@@ -129,7 +137,7 @@ fn in_savepoint(db: &Connection, job: &mut dyn Job) -> Tx<()> {
     ran
 }
 
-fn finish(db: &Connection, mut done: Jobs) {
+fn finish(db: &Connection, mut done: Jobs, health: &Health) {
     breakpoint(Breakpoint::BeforeCommit);
     if let Err(error) = execute(db, "commit") {
         if !db.is_autocommit()
@@ -137,7 +145,7 @@ fn finish(db: &Connection, mut done: Jobs) {
         {
             tracing::error!(%error, "could not roll back");
         }
-        return fail("commit", error, done);
+        return fail("commit", error, done, health);
     }
     breakpoint(Breakpoint::AfterCommit);
     for job in &mut done {
@@ -149,7 +157,15 @@ fn finish(db: &Connection, mut done: Jobs) {
     }
 }
 
-fn fail(action: &'static str, error: rusqlite::Error, jobs: Jobs) {
+/// Answers one of them; the others are answered the same way.
+fn refuse(refusal: StoreError, group: &mut Jobs) {
+    if let Some(job) = group.pop_front() {
+        job.answer(Err(refusal));
+    }
+}
+
+fn fail(action: &'static str, error: rusqlite::Error, jobs: Jobs, health: &Health) {
+    health.note(&error);
     let error = Arc::new(error);
     for job in jobs {
         job.answer(Err(sql_error(action, &error)));

@@ -1,20 +1,24 @@
 //! One process per data directory: a lock that ends with its process.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use headrace_model::Timestamp;
 
-use super::error::{FILE, backend};
+use super::error::{backend, not_writable};
 use crate::{Result, StoreError};
 
 const LOCK: &str = "headrace.lock";
 
-/// Holds the data directory until it is dropped.
+/// Holds the data directory until it is dropped. Its file names who has it and, in a second line, the
+/// database that is in it.
 #[derive(Debug)]
-pub(super) struct DirLock(#[expect(dead_code, reason = "closing the file ends the lock")] File);
+pub(super) struct DirLock {
+    file: File,
+    database: Option<u32>,
+}
 
 impl DirLock {
     /// Makes the directory if need be, for this user only, and takes it.
@@ -33,44 +37,98 @@ impl DirLock {
                 return Err(backend("lock the data directory", error));
             }
         }
-        file.set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()))
+        let mut before = String::new();
+        // What is not ours to read names no database.
+        let database = match file.read_to_string(&mut before) {
+            Ok(_) => before.lines().nth(1).and_then(|line| line.parse().ok()),
+            Err(_) => None,
+        };
+        let mut lock = Self { file, database };
+        lock.write()
             .map_err(|error| backend("write the lock file", error))?;
-        // Made here and not by SQLite, so that it and the files SQLite puts beside it are private.
-        private_file(&directory.join(FILE))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| backend("sync the data directory", error))?;
-        Ok(Self(file))
+        sync_directory(directory).map_err(|error| backend("sync the data directory", error))?;
+        Ok(lock)
+    }
+
+    /// The database that was opened here last.
+    pub(super) fn database(&self) -> Option<u32> {
+        self.database
+    }
+
+    /// Remembers, durably, which database is opened here.
+    pub(super) fn remember(&mut self, database: u32) -> Result<()> {
+        if self.database == Some(database) {
+            return Ok(());
+        }
+        self.database = Some(database);
+        self.write()
+            .and_then(|()| self.file.sync_all())
+            .map_err(|error| backend("write the lock file", error))
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        write!(self.file, "{}", std::process::id())?;
+        match self.database {
+            Some(database) => write!(self.file, "\n{database}"),
+            None => Ok(()),
+        }
     }
 }
 
+/// Makes the directory durably: its name, too, survives a power cut.
 fn make_directory(directory: &Path) -> Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let new = directory.ancestors().take_while(|path| !path.exists());
+    // Who made the directory itself may have ended before this.
+    let unsure = new.count().max(1);
     builder
         .create(directory)
-        .map_err(|error| backend("make the data directory", error))
+        .map_err(|error| not_writable(directory, error))?;
+    for path in directory.ancestors().take(unsure) {
+        match sync_directory(path.parent().unwrap_or(path)) {
+            // It was there before, and somebody else looks after it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|error| backend("sync the data directory's parent", error))?,
+        }
+    }
+    Ok(())
 }
 
-fn private_file(path: &Path) -> Result<File> {
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    let directory = match directory.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => directory,
+    };
+    File::open(directory)?.sync_all()
+}
+
+/// Opens a file that only this user may read, and makes it where it does not exist.
+pub(super) fn private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
         .open(path)
-        .map_err(|error| backend("open a file in the data directory", error))
+        .map_err(|error| not_writable(path, error))
 }
 
 /// What the lock file tells of who has it; its modification time is when they started.
 fn holder(file: &mut File) -> String {
-    let mut pid = String::new();
-    if file.read_to_string(&mut pid).is_err() || pid.is_empty() {
+    let mut content = String::new();
+    let pid = match file.read_to_string(&mut content) {
+        Ok(_) => content.lines().next(),
+        Err(_) => None,
+    };
+    let Some(pid) = pid else {
         return "unknown".to_owned();
-    }
+    };
     let since = file
         .metadata()
         .and_then(|metadata| metadata.modified())

@@ -12,6 +12,7 @@ mod consumers;
 mod dead;
 mod error;
 mod group;
+mod health;
 mod idempotency;
 mod journal;
 mod keys;
@@ -20,6 +21,7 @@ mod lock;
 mod migrate;
 mod next;
 mod objects;
+mod opening;
 mod pool;
 mod read;
 mod removal;
@@ -31,6 +33,7 @@ mod summary;
 mod sweep;
 mod syncing;
 mod turn;
+mod wal_check;
 mod writer;
 
 #[cfg(test)]
@@ -49,6 +52,7 @@ use checkpoint::Checkpoints;
 use consumers::Consumers;
 use error::{FILE, Tx, backend};
 use group::Upkeep;
+use health::Health;
 use journal::Journal;
 use lock::DirLock;
 use pool::Pool;
@@ -81,28 +85,29 @@ impl SqliteStore {
     }
 
     fn open_blocking(directory: &Path) -> Result<Self> {
-        let lock = DirLock::take(directory)?;
+        let mut lock = DirLock::take(directory)?;
+        let mut db = opening::open(directory, &mut lock)?;
         let file = directory.join(FILE);
-        let (db, journal, checkpoints, streams) = (|| -> Tx<_> {
-            let mut db = open_writer(&file)?;
-            migrate::migrate(&mut db)?;
+        let (journal, checkpoints, streams) = (|| -> Tx<_> {
             let journal = journal::open(&mut db, directory)?;
             let checkpoints = Checkpoints::start(&db, &file)?;
             let streams = Streams::load(&db)?;
-            Ok((db, journal, checkpoints, streams))
+            Ok((journal, checkpoints, streams))
         })()
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
         let streams = Arc::new(streams);
+        let health = Health::default();
         let upkeep = Upkeep {
             checkpoints,
             clearing: clearing.clone(),
             streams: Arc::clone(&streams),
+            health: health.clone(),
         };
         let writer = Writer::start(db, lock, upkeep)?;
         Ok(Self {
             writer: Arc::new(writer),
-            readers: Pool::new(file),
+            readers: Pool::new(file, health),
             streams,
             consumers: Arc::default(),
             cache: Arc::default(),

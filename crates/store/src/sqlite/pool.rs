@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::error::{Tx, backend};
+use super::health::Health;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
@@ -19,17 +20,19 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     /// For reads on the caller's thread.
     here: Semaphore,
+    health: Health,
 }
 
 impl Pool {
     /// A pool of readers of the database in `file`.
-    pub(super) fn new(file: PathBuf) -> Arc<Self> {
+    pub(super) fn new(file: PathBuf, health: Health) -> Arc<Self> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             file,
             idle: Mutex::default(),
             permits: Arc::new(Semaphore::new(READERS)),
             here: Semaphore::new(threads.saturating_sub(1).max(1)),
+            health,
         })
     }
 
@@ -48,7 +51,10 @@ impl Pool {
         let reading = tokio::task::spawn_blocking(move || {
             let answer = pool.on_snapshot(query);
             drop(permit);
-            answer.map_err(|fault| fault.during(action))
+            answer.map_err(|fault| {
+                pool.health.note_fault(&fault);
+                fault.during(action)
+            })
         });
         match reading.await {
             Ok(answer) => answer,

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::error::Tx;
+use super::health::Health;
 use super::streams::row_id;
 use super::summary;
 use crate::Result;
@@ -70,7 +71,7 @@ impl Clearing {
     }
 
     /// Clears some of them away. Called by the writer, outside of a transaction.
-    pub(super) fn clear_some(&self, db: &Connection) {
+    pub(super) fn clear_some(&self, db: &Connection, health: &Health) {
         let cleared = (|| {
             let tx = db.unchecked_transaction()?;
             let more = clear_some(&tx)?;
@@ -78,6 +79,7 @@ impl Clearing {
             Ok(more)
         })();
         let more = cleared.unwrap_or_else(|fault: super::error::Fault| {
+            health.note_fault(&fault);
             let error = fault.during("clear a dropped log away");
             tracing::warn!(%error, "a dropped log is cleared away at the next start");
             false

@@ -352,6 +352,7 @@ impl Store for SqliteStore {
     }
 
     async fn ready(&self) -> Result<()> {
+        self.journal.check()?;
         self.writer
             .write("write to the database", |db| {
                 db.prepare_cached(

@@ -207,3 +207,26 @@ async fn a_dropped_log_is_cleared_away() {
     assert_eq!(left(), [1, 1, 0]);
     assert_eq!(short(&log(&*store).await), ["1:0=kept"]);
 }
+
+/// A process that ends between writing and syncing leaves what no power cut may take away any more once
+/// somebody was shown it.
+#[tokio::test]
+async fn what_another_process_left_in_the_log_is_durable_before_it_is_shown() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    put(&*store, "a", 1, "kept").await;
+    let ended = Sqlite::new();
+    std::fs::create_dir_all(ended.directory()).unwrap();
+    for name in ["headrace.db", "headrace.db-wal"] {
+        let from = sqlite.directory().join(name);
+        std::fs::copy(from, ended.directory().join(name)).unwrap();
+    }
+    let size = || {
+        let file = ended.directory().join("headrace.db-wal");
+        file.metadata().unwrap().len()
+    };
+    assert_ne!(size(), 0);
+    let reopened = ended.open().await;
+    assert_eq!(size(), 0);
+    assert_eq!(short(&log(&*reopened).await), ["1:a=kept"]);
+}

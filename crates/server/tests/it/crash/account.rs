@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::ledger::Record;
 
 /// The collections whose every change is told by the provider's feed.
-pub(super) const FOLLOWED: [(&str, Collection); 7] = [
+pub(crate) const FOLLOWED: [(&str, Collection); 7] = [
     ("customer", Collection::Customer),
     ("invoice", Collection::Invoice),
     ("product", Collection::Product),
@@ -19,7 +19,7 @@ pub(super) const FOLLOWED: [(&str, Collection); 7] = [
 ];
 
 /// What tells the stream and the account apart.
-pub(super) fn differences<'a>(
+pub(crate) fn differences<'a>(
     stripe: &Stripe,
     records: impl Iterator<Item = &'a Record>,
 ) -> Vec<String> {

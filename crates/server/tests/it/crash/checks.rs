@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::ledger::{CONSUMERS, Ledger, Record, STRICT};
+use super::load;
 use super::process::Api;
 use crate::harness::text;
 
 /// Compares the state with everything that was shown and promised before. `None` when the process
 /// ended meanwhile.
-pub(super) async fn check(api: &Api, ledger: &Ledger) -> Option<()> {
+pub(crate) async fn check(api: &Api, ledger: &Ledger) -> Option<()> {
     let (newest, last_idx) = {
         let log = ledger.log();
         (log.newest(), log.last_idx())
@@ -44,18 +45,33 @@ pub(super) async fn check(api: &Api, ledger: &Ledger) -> Option<()> {
     ledger.settings().see_consumers(&slugs);
     let sync = api.get(&api.sync("")).await?.expect(200);
     ledger.settings().see_sync_again(&sync);
+    let made = ledger.settings().made();
+    let tokens = ledger.settings().tokens();
+    for (slug, id) in newest_of(made) {
+        let again = load::make_consumer(api, &slug).await?;
+        assert_eq!(again, id, "{slug} was made twice");
+    }
+    for token in newest_of(tokens) {
+        let read = api.get_as(&token, "/v1/streams/dev").await?;
+        assert_eq!(read.status.as_u16(), 200, "a token was lost");
+    }
     Some(())
 }
 
+/// The newest few: what is older was looked at before.
+fn newest_of<T>(mut all: Vec<T>) -> Vec<T> {
+    all.split_off(all.len().saturating_sub(5))
+}
+
 /// Looks at the sync.
-pub(super) async fn see_sync(api: &Api, ledger: &Ledger) -> Option<Value> {
+pub(crate) async fn see_sync(api: &Api, ledger: &Ledger) -> Option<Value> {
     let sync = api.get(&api.sync("")).await?.expect(200);
     ledger.settings().see_sync(&sync);
     Some(sync)
 }
 
 /// The versions that a consumer has given up on, by record.
-pub(super) async fn dead_letters(api: &Api, consumer: usize) -> Option<HashMap<String, u64>> {
+pub(crate) async fn dead_letters(api: &Api, consumer: usize) -> Option<HashMap<String, u64>> {
     let path = format!("/v1/http-consumers/{}/dead-letters", CONSUMERS[consumer]);
     let mut dead = HashMap::new();
     let mut query = "?limit=1000".to_owned();
@@ -80,7 +96,7 @@ struct Page {
 }
 
 /// Reads the whole stream: the newest version seen of each record, by id.
-pub(super) async fn list(api: &Api, ledger: &Ledger) -> Option<HashMap<String, Record>> {
+pub(crate) async fn list(api: &Api, ledger: &Ledger) -> Option<HashMap<String, Record>> {
     let mut found = HashMap::new();
     let mut cursor = 0;
     while let Some(last) = read_page(api, ledger, cursor, 1_000, |record| {
@@ -94,7 +110,7 @@ pub(super) async fn list(api: &Api, ledger: &Ledger) -> Option<HashMap<String, R
 }
 
 /// Reads one page after this index. Answers the last index on it, if there is any.
-pub(super) async fn read_page(
+pub(crate) async fn read_page(
     api: &Api,
     ledger: &Ledger,
     after: u64,

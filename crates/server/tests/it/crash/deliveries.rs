@@ -11,16 +11,16 @@ use super::{ACK_WAIT, MAX_DELIVER};
 
 /// A message as a worker gets it.
 #[derive(Deserialize)]
-pub(super) struct Message {
-    pub(super) ack_token: String,
-    pub(super) attempts: u32,
-    pub(super) record: Record,
+pub(crate) struct Message {
+    pub(crate) ack_token: String,
+    pub(crate) attempts: u32,
+    pub(crate) record: Record,
 }
 
 /// Names one delivery.
 #[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub(super) text: String,
+pub(crate) struct Token {
+    pub(crate) text: String,
     record: String,
     idx: u64,
     attempts: u32,
@@ -28,7 +28,7 @@ pub(super) struct Token {
 
 /// What a worker asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Ack,
     Nack(Duration),
     Extend,
@@ -36,7 +36,7 @@ pub(super) enum Act {
 }
 
 /// What a settlement that is about to be sent must achieve.
-pub(super) struct Settlement {
+pub(crate) struct Settlement {
     tokens: Vec<Token>,
     act: Act,
     sent_at: Instant,
@@ -45,8 +45,8 @@ pub(super) struct Settlement {
 }
 
 /// The deliveries of one consumer.
-#[derive(Default)]
-pub(super) struct Deliveries {
+#[derive(Clone, Default)]
+pub(crate) struct Deliveries {
     /// By record, then by index and attempt: the order in which they must have been made.
     by_record: HashMap<String, BTreeMap<(u64, u32), Delivery>>,
     delivered: HashSet<u64>,
@@ -62,6 +62,7 @@ pub(super) struct Deliveries {
 }
 
 /// One delivery. All times are the worker's.
+#[derive(Clone)]
 struct Delivery {
     asked_at: Instant,
     got_at: Instant,
@@ -81,7 +82,7 @@ impl Delivery {
 
 impl Deliveries {
     /// Those of a consumer that gives up.
-    pub(super) fn limited() -> Self {
+    pub(crate) fn limited() -> Self {
         Self {
             gives_up: true,
             ..Self::default()
@@ -89,7 +90,7 @@ impl Deliveries {
     }
 
     /// A worker was given this.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         message: &Message,
         asked_at: Instant,
@@ -155,7 +156,7 @@ impl Deliveries {
     }
 
     /// A worker is about to ask for these to be settled.
-    pub(super) fn settling(&mut self, tokens: Vec<Token>, act: Act) -> Settlement {
+    pub(crate) fn settling(&mut self, tokens: Vec<Token>, act: Act) -> Settlement {
         let now = Instant::now();
         let mut sure_until = tokens.first().map(|_| now + ACK_WAIT);
         for token in &tokens {
@@ -182,7 +183,7 @@ impl Deliveries {
     }
 
     /// The settlement was answered.
-    pub(super) fn settled(&mut self, settlement: &Settlement, settled: usize) {
+    pub(crate) fn settled(&mut self, settlement: &Settlement, settled: usize) {
         let Settlement {
             tokens,
             act,
@@ -245,7 +246,7 @@ impl Deliveries {
     }
 
     /// The consumer is about to be started anew: from then on everything may come again.
-    pub(super) fn restarting(&mut self) {
+    pub(crate) fn restarting(&mut self) {
         self.by_record.clear();
         self.acked.clear();
         self.given_up.clear();
@@ -253,33 +254,41 @@ impl Deliveries {
     }
 
     /// It was started anew, from the beginning: everything must come again.
-    pub(super) fn restarted(&mut self) {
+    pub(crate) fn restarted(&mut self) {
         self.delivered.clear();
         self.ack_sent.clear();
     }
 
+    /// The power was cut: the newest deliveries may be forgotten, and be made again as the same
+    /// attempts. What was acked comes no more, not even as an attempt that was under way.
+    pub(crate) fn power_was_cut(&mut self) {
+        self.by_record.clear();
+        self.kept.clear();
+        self.acked.values_mut().for_each(|attempt| *attempt = 0);
+    }
+
     /// The versions that must be among the dead letters, by record, unless there are newer ones.
-    pub(super) fn given_up(&self) -> HashMap<String, u64> {
+    pub(crate) fn given_up(&self) -> HashMap<String, u64> {
         self.given_up.clone()
     }
 
     /// A worker keeps these, and settles them later or never.
-    pub(super) fn keep(&mut self, tokens: Vec<Token>) {
+    pub(crate) fn keep(&mut self, tokens: Vec<Token>) {
         self.kept.extend(tokens);
     }
 
     /// What workers have kept.
-    pub(super) fn take_kept(&mut self) -> Vec<Token> {
+    pub(crate) fn take_kept(&mut self) -> Vec<Token> {
         std::mem::take(&mut self.kept)
     }
 
     /// Whether the version was delivered and somebody tried to ack it.
-    pub(super) fn is_done(&self, idx: u64) -> bool {
+    pub(crate) fn is_done(&self, idx: u64) -> bool {
         self.delivered.contains(&idx) && self.ack_sent.contains(&idx)
     }
 
     /// Deliveries, and versions whose ack was answered.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let deliveries = self.by_record.values().map(BTreeMap::len).sum();
         (deliveries, self.acked.len())
     }

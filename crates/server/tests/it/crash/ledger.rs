@@ -12,24 +12,24 @@ use super::deliveries::Deliveries;
 use super::settings::Settings;
 
 /// The consumers, and what they select.
-pub(super) const CONSUMERS: [&str; 3] = ["all", "customers", "strict"];
+pub(crate) const CONSUMERS: [&str; 3] = ["all", "customers", "strict"];
 
 /// The consumer that gives up on messages, and is started anew now and then; it has everything.
-pub(super) const STRICT: usize = 2;
+pub(crate) const STRICT: usize = 2;
 
 /// A record as it is shown to readers and workers.
 #[derive(Deserialize)]
-pub(super) struct Record {
-    pub(super) id: String,
-    pub(super) collection_id: String,
-    pub(super) upstream_id: String,
-    pub(super) updated_idx: u64,
-    pub(super) deleted: bool,
-    pub(super) data: Box<RawValue>,
+pub(crate) struct Record {
+    pub(crate) id: String,
+    pub(crate) collection_id: String,
+    pub(crate) upstream_id: String,
+    pub(crate) updated_idx: u64,
+    pub(crate) deleted: bool,
+    pub(crate) data: Box<RawValue>,
 }
 
 /// The memory of one life.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     log: Mutex<Log>,
     deliveries: [Mutex<Deliveries>; 3],
     settings: Mutex<Settings>,
@@ -37,7 +37,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A sync of these collections, of which nothing was seen.
-    pub(super) fn new(collections: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(collections: impl Iterator<Item = String>) -> Self {
         Self {
             log: Mutex::default(),
             deliveries: [
@@ -49,18 +49,34 @@ impl Ledger {
         }
     }
 
+    /// A copy, as it is now.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            log: Mutex::new(self.log().clone()),
+            deliveries: [0, 1, STRICT].map(|one| Mutex::new(self.deliveries(one).clone())),
+            settings: Mutex::new(self.settings().clone()),
+        }
+    }
+
+    /// The power was cut: whoever had a message has it no more.
+    pub(crate) fn power_was_cut(&self) {
+        for consumer in 0..CONSUMERS.len() {
+            self.deliveries(consumer).power_was_cut();
+        }
+    }
+
     /// What was seen of the stream's log.
-    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap()
     }
 
     /// What a consumer was given.
-    pub(super) fn deliveries(&self, consumer: usize) -> MutexGuard<'_, Deliveries> {
+    pub(crate) fn deliveries(&self, consumer: usize) -> MutexGuard<'_, Deliveries> {
         self.deliveries[consumer].lock().unwrap()
     }
 
     /// How much there is to contradict, in words.
-    pub(super) fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let versions = self.log().versions();
         let [all, customers, strict] =
             [0, 1, STRICT].map(|consumer| self.deliveries(consumer).counts());
@@ -74,14 +90,14 @@ impl Ledger {
     }
 
     /// What was configured.
-    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
+    pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap()
     }
 }
 
 /// The versions of records that anybody has seen, by index.
-#[derive(Default)]
-pub(super) struct Log {
+#[derive(Clone, Default)]
+pub(crate) struct Log {
     versions: HashMap<u64, Version>,
     newest: HashMap<String, u64>,
 }
@@ -94,7 +110,7 @@ struct Version {
 
 impl Log {
     /// Somebody was shown this version. An index names one version for ever.
-    pub(super) fn see(&mut self, record: &Record) {
+    pub(crate) fn see(&mut self, record: &Record) {
         let mut hasher = DefaultHasher::new();
         (record.deleted, record.data.get()).hash(&mut hasher);
         let version = Version {
@@ -109,17 +125,17 @@ impl Log {
     }
 
     /// The newest index seen of each record.
-    pub(super) fn newest(&self) -> HashMap<String, u64> {
+    pub(crate) fn newest(&self) -> HashMap<String, u64> {
         self.newest.clone()
     }
 
     /// How many versions were seen.
-    pub(super) fn versions(&self) -> usize {
+    pub(crate) fn versions(&self) -> usize {
         self.versions.len()
     }
 
     /// The newest index seen.
-    pub(super) fn last_idx(&self) -> u64 {
+    pub(crate) fn last_idx(&self) -> u64 {
         self.newest.values().copied().max().unwrap_or(0)
     }
 }

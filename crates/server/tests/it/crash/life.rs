@@ -1,19 +1,19 @@
 //! One data directory, from its first start to its last.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use headrace_sandbox::stripe::{Collection, Stripe};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::deliveries::Act;
-use super::ledger::{CONSUMERS, Ledger, STRICT};
+use super::ledger::{CONSUMERS, Ledger};
 use super::plan::{End, Histogram, Plan, Rng};
 use super::process::{ABORTED, Api, KILLED, Process};
-use super::{ACK_WAIT, MAX_DELIVER, account, checks, load, tell};
+use super::{ACK_WAIT, MAX_DELIVER, account, checks, ending, load, tell};
 use crate::harness::{PATIENCE, Setup, sandbox_of, text};
 
 /// A breakpoint that was not passed by then is not waited for any longer.
@@ -23,15 +23,16 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(4);
 const LOGGED: &str = "warn,headrace=info";
 
 /// A life.
-pub(super) struct Life {
-    rng: Rng,
+pub(crate) struct Life {
+    pub(crate) rng: Rng,
     seed: u64,
     scratch: Option<TempDir>,
     data: PathBuf,
+    environment: Vec<(String, String)>,
     base: String,
-    stripe: Stripe,
+    pub(crate) stripe: Stripe,
     api: Api,
-    ledger: Ledger,
+    pub(crate) ledger: Arc<Ledger>,
     crashed: Histogram,
     /// What happened so far, for whoever has to find out why it went wrong.
     story: Vec<String>,
@@ -43,17 +44,26 @@ pub(super) struct Life {
 
 impl Life {
     /// Makes an account, a sync of some of it, and the consumers.
-    pub(super) async fn begin(seed: u64) -> Self {
-        let rng = Rng::new(seed);
-        let (stripe, base) = sandbox_of(seed).await;
-        stripe.seed_all(250);
-        stripe.seed(Collection::Customer, 500);
+    pub(crate) async fn begin(seed: u64) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let data = scratch.path().join("data");
-        let mut server = Setup::on(&data)
-            .env("RUST_LOG", LOGGED)
-            .stripe(&base)
-            .start();
+        let mut life = Self::begin_on(seed, data, Vec::new(), 250).await;
+        life.scratch = Some(scratch);
+        life
+    }
+
+    /// The same in this directory, by processes with this environment, of so many objects of a kind.
+    pub(crate) async fn begin_on(
+        seed: u64,
+        data: PathBuf,
+        environment: Vec<(String, String)>,
+        objects: usize,
+    ) -> Self {
+        let rng = Rng::new(seed);
+        let (stripe, base) = sandbox_of(seed).await;
+        stripe.seed_all(objects);
+        stripe.seed(Collection::Customer, 2 * objects);
+        let mut server = setup(&data, &base, &environment).start();
         let first = account::FOLLOWED.map(|(name, _)| name);
         let sync = server.sync_stripe(&first[..2]).await;
         let credentials = server.get("/v1/credentials").await;
@@ -82,15 +92,16 @@ impl Life {
                 .await
                 .expect(201);
         }
-        server.kill();
+        assert!(server.terminate().success());
         let collections = first[..2].iter().map(|name| (*name).to_owned());
         Self {
             api: Api::new(&sync),
-            ledger: Ledger::new(collections),
+            ledger: Arc::new(Ledger::new(collections)),
             rng,
             seed,
-            scratch: Some(scratch),
+            scratch: None,
             data,
+            environment,
             base,
             stripe,
             crashed: Histogram::default(),
@@ -100,7 +111,7 @@ impl Life {
         }
     }
     /// Starts the server and has it end without warning, once.
-    pub(super) async fn crash_once(&mut self) {
+    pub(crate) async fn crash_once(&mut self) {
         let plan = match self.is_checked {
             true => Plan::draw(&mut self.rng),
             false => Plan::kill_at_work(&mut self.rng),
@@ -117,7 +128,7 @@ impl Life {
 
     /// After the last crash: waits until the stream equals the account and the consumers have had
     /// all of it, crashes once more, and finds everything done. Answers how it crashed before.
-    pub(super) async fn end_well(mut self) -> Histogram {
+    pub(crate) async fn end_well(mut self) -> Histogram {
         self.story.push("the end".to_owned());
         let (mut process, api) = self.start().await;
         checks::check(&api, &self.ledger).await.unwrap();
@@ -125,9 +136,9 @@ impl Life {
         load::patch_sync(&api, &self.ledger, json!({"collection_ids": all}))
             .await
             .unwrap();
-        self.until_equal(&api).await;
+        ending::until_equal(&api, &self.ledger, &self.stripe).await;
         for consumer in 0..CONSUMERS.len() {
-            self.drain(&api, consumer).await;
+            ending::drain(&api, &self.ledger, consumer).await;
         }
         process.kill().await;
         let (_process, api) = self.start().await;
@@ -135,7 +146,7 @@ impl Life {
         for consumer in 0..CONSUMERS.len() {
             let messages = load::next(&api, &self.ledger, consumer, 1, 0).await;
             assert_eq!(messages.unwrap().len(), 0, "what was done came again");
-            self.had_all(&api, consumer).await;
+            ending::had_all(&api, &self.ledger, consumer).await;
         }
         tell(&format!(
             "seed {}: {}, {} starts checked",
@@ -206,9 +217,7 @@ impl Life {
     }
 
     fn spawn(&self, crash_at: Option<String>) -> Process {
-        let mut setup = Setup::on(&self.data)
-            .env("RUST_LOG", LOGGED)
-            .stripe(&self.base);
+        let mut setup = setup(&self.data, &self.base, &self.environment);
         if let Some(at) = crash_at {
             setup = setup.env("HEADRACE_CRASH_AT", &at);
         }
@@ -216,85 +225,30 @@ impl Life {
     }
 
     /// Starts without a plan.
-    async fn start(&self) -> (Process, Api) {
+    pub(crate) async fn start(&self) -> (Process, Api) {
         let mut process = self.spawn(None);
         let serving = timeout(PATIENCE, process.serving()).await.unwrap();
         let api = self.api.at(serving.expect("it serves"));
         (process, api)
     }
 
-    /// Waits until everything was read and the stream equals the account.
-    async fn until_equal(&self, api: &Api) {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let check = api.sync("/collections/stripe:customer/check");
-            api.post(&check, json!({})).await.unwrap();
-            let sync = checks::see_sync(api, &self.ledger).await.unwrap();
-            let collections = sync["collections"].as_array().unwrap();
-            let is_live = collections.iter().all(|one| one["status"] == "live");
-            let records = checks::list(api, &self.ledger).await.unwrap();
-            let differences = account::differences(&self.stripe, records.values());
-            if is_live && differences.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < give_up, "{differences:#?} {sync:#}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Takes and acks until nothing is left.
-    async fn drain(&self, api: &Api, consumer: usize) {
-        let give_up = Instant::now() + PATIENCE;
-        let path = format!("/v1/http-consumers/{}", CONSUMERS[consumer]);
-        loop {
-            let wait = u64::try_from(ACK_WAIT.as_millis()).unwrap();
-            let tokens = load::next(api, &self.ledger, consumer, 200, wait).await;
-            let tokens = tokens.unwrap();
-            if !tokens.is_empty() {
-                load::settle(api, &self.ledger, consumer, tokens, Act::Ack)
-                    .await
-                    .unwrap();
-                continue;
-            }
-            let shown = api.get(&path).await.unwrap().expect(200);
-            if shown["num_pending"] == 0 && shown["num_ack_pending"] == 0 {
-                return;
-            }
-            assert!(Instant::now() < give_up, "it never ends: {shown:#}");
-        }
-    }
-
-    /// Each record's newest version was delivered to the consumer and acked, or given up on, if it
-    /// selects it.
-    async fn had_all(&self, api: &Api, consumer: usize) {
-        let path = format!("/v1/http-consumers/{}", CONSUMERS[consumer]);
-        let shown = api.get(&path).await.unwrap().expect(200);
-        for count in ["num_pending", "num_ack_pending"] {
-            assert_eq!(shown[count], 0, "{shown:#}");
-        }
-        let dead = checks::dead_letters(api, consumer).await.unwrap();
-        assert_eq!(shown["num_dead"], dead.len());
-        assert!(consumer == STRICT || dead.is_empty());
-        let records = checks::list(api, &self.ledger).await.unwrap();
-        let is_selected = |collection: &str| consumer != 1 || collection == "stripe:customer";
-        let deliveries = self.ledger.deliveries(consumer);
-        for record in records.values() {
-            let is_dead = dead.get(&record.id) == Some(&record.updated_idx);
-            assert!(
-                !is_selected(&record.collection_id)
-                    || is_dead
-                    || deliveries.is_done(record.updated_idx),
-                "{} at {} never reached {}",
-                record.upstream_id,
-                record.updated_idx,
-                CONSUMERS[consumer]
-            );
-        }
+    /// Starts a process on a copy of the data directory. `None` when it refuses.
+    pub(crate) async fn start_on(&self, data: &Path) -> Option<(Process, Api)> {
+        let setup = setup(data, &self.base, &[]);
+        let mut process = Process::spawn(&setup, &data.with_extension("log"));
+        let serving = timeout(PATIENCE, process.serving()).await.unwrap()?;
+        Some((process, self.api.at(serving)))
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.data.with_extension("log")).unwrap()
     }
+}
+
+fn setup(data: &Path, base: &str, environment: &[(String, String)]) -> Setup {
+    let setup = Setup::on(data).env("RUST_LOG", LOGGED).stripe(base);
+    let with = |setup: Setup, (name, value): &(String, String)| setup.env(name, value);
+    environment.iter().fold(setup, with)
 }
 
 impl Drop for Life {

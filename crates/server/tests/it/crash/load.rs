@@ -13,10 +13,10 @@ use super::deliveries::{Act, Message, Token};
 use super::ledger::{CONSUMERS, Ledger, STRICT};
 use super::plan::Rng;
 use super::process::Api;
-use crate::harness::Answer;
+use crate::harness::{Answer, text};
 
 /// Works until the server is gone.
-pub(super) async fn until_cut_off(api: &Api, ledger: &Ledger, stripe: &Stripe, rng: &mut Rng) {
+pub(crate) async fn until_cut_off(api: &Api, ledger: &Ledger, stripe: &Stripe, rng: &mut Rng) {
     let mut work = |consumer| work(api, ledger, consumer, rng.fork());
     let (one, two, three) = (work(0), work(0), work(1));
     let four = work_strictly(api, ledger, rng.fork());
@@ -102,7 +102,7 @@ async fn restart(api: &Api, ledger: &Ledger, by_policy: bool) -> Option<()> {
 }
 
 /// Takes messages.
-pub(super) async fn next(
+pub(crate) async fn next(
     api: &Api,
     ledger: &Ledger,
     consumer: usize,
@@ -126,7 +126,7 @@ pub(super) async fn next(
 }
 
 /// Settles. What is not answered is acked after the next start.
-pub(super) async fn settle(
+pub(crate) async fn settle(
     api: &Api,
     ledger: &Ledger,
     consumer: usize,
@@ -206,7 +206,8 @@ async fn own(api: &Api, ledger: &Ledger, stripe: &Stripe, mut rng: Rng) -> Optio
             0 => rename(api, ledger).await?,
             1 => add_collection(api, ledger).await?,
             2 => add_consumer(api, ledger).await?,
-            3 if ledger.settings().extras() > 3 => remove_consumer(api, ledger).await?,
+            3 => add_token(api, ledger).await?,
+            4 if ledger.settings().extras() > 3 => remove_consumer(api, ledger).await?,
             _ => {}
         }
     }
@@ -228,7 +229,7 @@ async fn add_collection(api: &Api, ledger: &Ledger) -> Option<()> {
 }
 
 /// Patches the sync, and takes note of the answer.
-pub(super) async fn patch_sync(
+pub(crate) async fn patch_sync(
     api: &Api,
     ledger: &Ledger,
     change: serde_json::Value,
@@ -240,10 +241,22 @@ pub(super) async fn patch_sync(
 
 async fn add_consumer(api: &Api, ledger: &Ledger) -> Option<()> {
     let slug = ledger.settings().creating();
+    let made = make_consumer(api, &slug).await?;
+    ledger.settings().created(&slug, made);
+    Some(())
+}
+
+/// Asks for a consumer under a key that names it: the same answer each time. Its id.
+pub(crate) async fn make_consumer(api: &Api, slug: &str) -> Option<String> {
     let consumer = json!({"stream_id": "dev", "slug": slug});
-    let answer = api.post("/v1/http-consumers", consumer).await?;
-    answer.expect(201);
-    ledger.settings().created(&slug);
+    let answer = api.make("/v1/http-consumers", slug, &consumer).await?;
+    Some(text(&answer.expect(201)["id"]))
+}
+
+async fn add_token(api: &Api, ledger: &Ledger) -> Option<()> {
+    let token = json!({"name": "reader", "scopes": ["read"]});
+    let answer = api.post("/v1/api-tokens", token).await?;
+    ledger.settings().token(text(&answer.expect(201)["token"]));
     Some(())
 }
 

@@ -9,14 +9,15 @@
 //! `HEADRACE_CRASH_SEED` chooses what happens (not when: that is up to the machine), and
 //! `HEADRACE_CRASHES` how often each life crashes.
 
-mod account;
-mod checks;
+pub(crate) mod account;
+pub(crate) mod checks;
 mod deliveries;
-mod ledger;
-mod life;
-mod load;
+pub(crate) mod ending;
+pub(crate) mod ledger;
+pub(crate) mod life;
+pub(crate) mod load;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod settings;
 
 use std::io::Write as _;
@@ -27,6 +28,8 @@ use tokio::task::JoinSet;
 
 use life::Life;
 use plan::{End, Histogram};
+
+pub(crate) use plan::Rng;
 
 /// Data directories that live through crashes, side by side.
 const LIVES: u64 = 4;
@@ -67,12 +70,12 @@ async fn nothing_that_was_answered_is_lost_in_hundreds_of_crashes() {
     }
 }
 
-fn from_environment(name: &str) -> Option<u64> {
+pub(crate) fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
 /// Past the capture of the test runner: what was hit is part of what a good run shows.
-fn tell(words: &str) {
+pub(crate) fn tell(words: &str) {
     let line = format!("{words}\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
 }

@@ -8,10 +8,10 @@ use headrace_store::Breakpoint;
 
 /// A small seeded generator (`SplitMix64`).
 #[derive(Clone)]
-pub(super) struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -24,24 +24,24 @@ impl Rng {
     }
 
     /// A number in `0..bound`.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
     /// True so many times in a hundred.
-    pub(super) fn percent(&mut self, chance: u64) -> bool {
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 
     /// Another generator, so that tasks do not depend on each other's pace.
-    pub(super) fn fork(&mut self) -> Self {
+    pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
 }
 
 /// How a process is to end.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Plan {
+pub(crate) enum Plan {
     /// At the n-th passing of a breakpoint.
     Breakpoint(Breakpoint, u64),
     /// By `kill -9`, so long after it was started.
@@ -52,7 +52,7 @@ pub(super) enum Plan {
 
 impl Plan {
     /// Four of six at a breakpoint, one while it starts, one while it works.
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         match rng.below(6) {
             0 => Self::KillAtStart(Duration::from_millis(rng.below(150))),
             1 => Self::kill_at_work(rng),
@@ -64,12 +64,12 @@ impl Plan {
         }
     }
 
-    pub(super) fn kill_at_work(rng: &mut Rng) -> Self {
+    pub(crate) fn kill_at_work(rng: &mut Rng) -> Self {
         Self::KillAtWork(Duration::from_millis(rng.below(400)))
     }
 
     /// The value of `HEADRACE_CRASH_AT`.
-    pub(super) fn crash_at(self) -> Option<String> {
+    pub(crate) fn crash_at(self) -> Option<String> {
         match self {
             Self::Breakpoint(at, n) => Some(format!("{}:{n}", at.name())),
             Self::KillAtStart(_) | Self::KillAtWork(_) => None,
@@ -89,7 +89,7 @@ fn passings(at: Breakpoint) -> u64 {
 
 /// How a process did end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// It aborted itself at a breakpoint.
     At(Breakpoint),
     /// It was killed before it served.
@@ -113,24 +113,24 @@ impl End {
 
 /// How many ended how.
 #[derive(Default, Debug)]
-pub(super) struct Histogram(BTreeMap<String, usize>);
+pub(crate) struct Histogram(BTreeMap<String, usize>);
 
 impl Histogram {
-    pub(super) fn note(&mut self, end: End) {
+    pub(crate) fn note(&mut self, end: End) {
         *self.0.entry(end.name()).or_default() += 1;
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (name, count) in &other.0 {
             *self.0.entry(name.clone()).or_default() += count;
         }
     }
 
-    pub(super) fn count(&self, end: End) -> usize {
+    pub(crate) fn count(&self, end: End) -> usize {
         self.0.get(&end.name()).copied().unwrap_or(0)
     }
 
-    pub(super) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.0.values().sum()
     }
 }

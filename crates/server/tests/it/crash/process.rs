@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -14,19 +14,19 @@ use tokio::process::{Child, ChildStdout};
 use crate::harness::{ADMIN, Answer, Setup};
 
 /// The signal of `abort`, which is how a breakpoint ends a process.
-pub(super) const ABORTED: i32 = 6;
+pub(crate) const ABORTED: i32 = 6;
 /// The signal of `kill -9`.
-pub(super) const KILLED: i32 = 9;
+pub(crate) const KILLED: i32 = 9;
 
 /// A server process. Killed when dropped.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
     /// Starts it; its log is appended to this file.
-    pub(super) fn spawn(setup: &Setup, log: &Path) -> Self {
+    pub(crate) fn spawn(setup: &Setup, log: &Path) -> Self {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -44,13 +44,13 @@ impl Process {
     }
 
     /// Waits until it serves: its URL. `None` when it ended before.
-    pub(super) async fn serving(&mut self) -> Option<String> {
+    pub(crate) async fn serving(&mut self) -> Option<String> {
         let line = self.lines.next_line().await.unwrap()?;
         Some(line.strip_prefix("Headrace serves on ")?.to_owned())
     }
 
     /// Waits for its end: by which signal. An end by itself is none that was planned.
-    pub(super) async fn ended(&mut self) -> i32 {
+    pub(crate) async fn ended(&mut self) -> i32 {
         let status: ExitStatus = self.child.wait().await.unwrap();
         match status.signal() {
             Some(signal) => signal,
@@ -58,8 +58,18 @@ impl Process {
         }
     }
 
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        let pid = self.child.id().unwrap().to_string();
+        let asked = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status();
+        assert!(asked.unwrap().success());
+        assert!(self.child.wait().await.unwrap().success());
+    }
+
     /// `kill -9`, unless it has ended already.
-    pub(super) async fn kill(&mut self) -> i32 {
+    pub(crate) async fn kill(&mut self) -> i32 {
         // It may be ending this very moment; how it ended is told by its status.
         drop(self.child.start_kill());
         self.ended().await
@@ -68,7 +78,7 @@ impl Process {
 
 /// Where requests go. Clones share the count of those that were cut off.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     client: reqwest::Client,
     url: String,
     sync: String,
@@ -77,7 +87,7 @@ pub(super) struct Api {
 
 impl Api {
     /// Requests to a server that has this sync.
-    pub(super) fn new(sync: &str) -> Self {
+    pub(crate) fn new(sync: &str) -> Self {
         Self {
             client: reqwest::Client::new(),
             url: String::new(),
@@ -87,7 +97,7 @@ impl Api {
     }
 
     /// The same for a server at another URL.
-    pub(super) fn at(&self, url: String) -> Self {
+    pub(crate) fn at(&self, url: String) -> Self {
         Self {
             url,
             cut: Arc::default(),
@@ -96,14 +106,32 @@ impl Api {
     }
 
     /// Asks; `None` when there was no answer, and nobody knows whether it was done.
-    pub(super) async fn call(&self, method: Method, path: &str, body: Value) -> Option<Answer> {
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(ADMIN);
+    pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> Option<Answer> {
+        let mut request = self.request(method, path, ADMIN);
         if !body.is_null() {
             request = request.json(&body);
         }
+        self.send(request).await
+    }
+
+    /// Asks for something to be made, under an idempotency key.
+    pub(crate) async fn make(&self, path: &str, key: &str, body: &Value) -> Option<Answer> {
+        let request = self.request(Method::POST, path, ADMIN);
+        self.send(request.header("idempotency-key", key).json(body))
+            .await
+    }
+
+    /// Asks with this token.
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Option<Answer> {
+        self.send(self.request(Method::GET, path, token)).await
+    }
+
+    fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.url);
+        self.client.request(method, url).bearer_auth(token)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Option<Answer> {
         let answer = async {
             let response = request.send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
@@ -123,21 +151,21 @@ impl Api {
         }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Option<Answer> {
+    pub(crate) async fn get(&self, path: &str) -> Option<Answer> {
         self.call(Method::GET, path, Value::Null).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> Option<Answer> {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Option<Answer> {
         self.call(Method::POST, path, body).await
     }
 
     /// The path of the sync, with this behind it.
-    pub(super) fn sync(&self, rest: &str) -> String {
+    pub(crate) fn sync(&self, rest: &str) -> String {
         format!("/v1/syncs/{}{rest}", self.sync)
     }
 
     /// Requests that were cut off.
-    pub(super) fn cut(&self) -> usize {
+    pub(crate) fn cut(&self) -> usize {
         self.cut.load(Ordering::SeqCst)
     }
 }

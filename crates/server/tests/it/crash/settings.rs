@@ -8,8 +8,13 @@ use super::ledger::CONSUMERS;
 use crate::harness::text;
 
 /// The configuration that was answered.
-pub(super) struct Settings {
+#[derive(Clone)]
+pub(crate) struct Settings {
     consumers: BTreeSet<String>,
+    /// The slugs and ids of consumers that were made.
+    made: Vec<(String, String)>,
+    /// API tokens that were made.
+    tokens: Vec<String>,
     /// Created or deleted without an answer.
     doubtful: BTreeSet<String>,
     gone: BTreeSet<String>,
@@ -26,9 +31,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(collections: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(collections: impl Iterator<Item = String>) -> Self {
         Self {
             consumers: CONSUMERS.map(str::to_owned).into(),
+            made: Vec::new(),
+            tokens: Vec::new(),
             doubtful: BTreeSet::new(),
             gone: BTreeSet::new(),
             collections: collections.map(|name| format!("stripe:{name}")).collect(),
@@ -42,31 +49,47 @@ impl Settings {
 
     /// A consumer is about to be started anew: from a time that is before everything, and another
     /// one each time.
-    pub(super) fn restarting(&mut self) -> String {
+    pub(crate) fn restarting(&mut self) -> String {
         self.restarts += 1;
         format!("1970-01-01T00:00:00.{:06}Z", self.restarts)
     }
 
     /// How often a consumer was to be started anew.
-    pub(super) fn restarts(&self) -> u64 {
+    pub(crate) fn restarts(&self) -> u64 {
         self.restarts
     }
 
     /// A consumer is about to be made: its slug, never used before.
-    pub(super) fn creating(&mut self) -> String {
+    pub(crate) fn creating(&mut self) -> String {
         self.drawn += 1;
         let slug = format!("extra-{}", self.drawn);
         self.doubtful.insert(slug.clone());
         slug
     }
 
-    pub(super) fn created(&mut self, slug: &str) {
+    pub(crate) fn created(&mut self, slug: &str, id: String) {
         self.doubtful.remove(slug);
         self.consumers.insert(slug.to_owned());
+        self.made.push((slug.to_owned(), id));
+    }
+
+    /// The slugs and ids of all consumers that were ever made.
+    pub(crate) fn made(&self) -> Vec<(String, String)> {
+        self.made.clone()
+    }
+
+    /// A token was made.
+    pub(crate) fn token(&mut self, token: String) {
+        self.tokens.push(token);
+    }
+
+    /// All tokens that were made.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.tokens.clone()
     }
 
     /// A consumer is about to be deleted, if there are enough.
-    pub(super) fn deleting(&mut self) -> Option<String> {
+    pub(crate) fn deleting(&mut self) -> Option<String> {
         let extra = |slug: &&String| slug.starts_with("extra-");
         let slug = self.consumers.iter().find(extra)?.clone();
         self.consumers.remove(&slug);
@@ -74,18 +97,18 @@ impl Settings {
         Some(slug)
     }
 
-    pub(super) fn deleted(&mut self, slug: String) {
+    pub(crate) fn deleted(&mut self, slug: String) {
         self.doubtful.remove(&slug);
         self.gone.insert(slug);
     }
 
     /// Consumers that were made besides the first.
-    pub(super) fn extras(&self) -> usize {
+    pub(crate) fn extras(&self) -> usize {
         self.consumers.len() - CONSUMERS.len()
     }
 
     /// All consumers there are, after a restart: what was doubtful is now told.
-    pub(super) fn see_consumers(&mut self, slugs: &BTreeSet<String>) {
+    pub(crate) fn see_consumers(&mut self, slugs: &BTreeSet<String>) {
         let lost: Vec<_> = self.consumers.difference(slugs).collect();
         assert!(lost.is_empty(), "consumers were lost: {lost:?}");
         for slug in slugs.difference(&self.consumers) {
@@ -97,18 +120,18 @@ impl Settings {
     }
 
     /// The collections of the sync, as far as that was answered.
-    pub(super) fn collections(&self) -> &BTreeSet<String> {
+    pub(crate) fn collections(&self) -> &BTreeSet<String> {
         &self.collections
     }
 
     /// The sync is about to be renamed.
-    pub(super) fn renaming(&mut self) -> String {
+    pub(crate) fn renaming(&mut self) -> String {
         self.name.1 += 1;
         format!("number {}", self.name.1)
     }
 
     /// The sync is shown for the first time after a restart.
-    pub(super) fn see_sync_again(&mut self, sync: &Value) {
+    pub(crate) fn see_sync_again(&mut self, sync: &Value) {
         let before = self.backfills.clone();
         self.see_sync(sync);
         let is_resumed = |(id, known): (&String, &(String, u64, bool))| {
@@ -119,12 +142,12 @@ impl Settings {
     }
 
     /// Backfills that went on after a crash where they were.
-    pub(super) fn resumed(&self) -> usize {
+    pub(crate) fn resumed(&self) -> usize {
         self.resumed
     }
 
     /// The sync was shown. Must be told of all showings in their order.
-    pub(super) fn see_sync(&mut self, sync: &Value) {
+    pub(crate) fn see_sync(&mut self, sync: &Value) {
         let listed = sync["collection_ids"].as_array().unwrap();
         let listed: BTreeSet<String> = listed.iter().map(text).collect();
         assert!(

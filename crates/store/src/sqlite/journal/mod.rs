@@ -210,6 +210,11 @@ impl Journal {
         self.shared.lock().unwritten.forget(no);
     }
 
+    /// Whether it can be written.
+    pub(super) fn check(&self) -> Result<()> {
+        self.shared.lock().check()
+    }
+
     /// Whether rows lack something.
     pub(super) fn is_ahead(&self) -> bool {
         !self.shared.lock().unwritten.is_empty()
@@ -291,7 +296,7 @@ impl Shared {
                 tracing::error!(%error, "could not sync the journal: nothing more is settled until a restart");
                 state.failed = true;
                 for (_, to) in state.waiting.drain(..) {
-                    drop(to.send(Err(failed())));
+                    drop(to.send(Err(StoreError::DiskFailed)));
                 }
                 continue;
             }
@@ -318,7 +323,7 @@ impl Shared {
 impl State {
     fn check(&self) -> Result<()> {
         match (self.failed, self.closing) {
-            (true, _) => Err(failed()),
+            (true, _) => Err(StoreError::DiskFailed),
             (false, true) => Err(StoreError::Closed),
             (false, false) => Ok(()),
         }
@@ -336,13 +341,6 @@ impl State {
         };
         self.len = 0;
     }
-}
-
-fn failed() -> StoreError {
-    backend(
-        "sync the journal",
-        "an earlier sync failed: restart to go on from what is on the disk",
-    )
 }
 
 impl Taken {

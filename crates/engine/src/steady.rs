@@ -1,0 +1,156 @@
+//! The time of day, without steps.
+//!
+//! The machine's clock may be set by an hour while the server works, or have stood still with the
+//! machine. If time followed at once, all ack windows would end together while workers are at it, or
+//! none would for an hour. So time goes on as it passes, and what the machine's clock is ahead or
+//! behind is made up for slowly: a second in twenty. It never goes back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headrace_model::Timestamp;
+use tokio::time::Instant;
+
+use crate::Clock;
+
+/// Time passes at most by this part faster or slower than it does.
+const PART: u32 = 20;
+/// After so long the reading begins from a new place, with what was made up for by then.
+const PACE: Duration = Duration::from_millis(100);
+/// A difference that is told.
+const TOLD: Duration = Duration::from_secs(10);
+
+/// A clock that follows another one, and makes no steps.
+pub struct SteadyClock {
+    followed: Arc<dyn Clock>,
+    reading: Mutex<Reading>,
+}
+
+struct Reading {
+    from: Instant,
+    steady: Steady,
+}
+
+impl SteadyClock {
+    /// Begins with the time of the other clock.
+    pub fn following(followed: Arc<dyn Clock>) -> Self {
+        let reading = Reading {
+            from: Instant::now(),
+            steady: Steady::new(followed.now()),
+        };
+        Self {
+            followed,
+            reading: Mutex::new(reading),
+        }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (followed, now) = (self.followed.now(), Instant::now());
+        let passed = now.saturating_duration_since(reading.from);
+        let time = reading.steady.read(followed, passed);
+        if passed >= PACE {
+            reading.from = now;
+            reading.steady.go_on_from(time, followed);
+        }
+        time
+    }
+}
+
+/// The rule, without a clock.
+struct Steady {
+    from: Timestamp,
+    newest: Timestamp,
+    is_told: bool,
+}
+
+impl Steady {
+    fn new(from: Timestamp) -> Self {
+        Self {
+            from,
+            newest: from,
+            is_told: false,
+        }
+    }
+
+    /// The time, so long after the place from which it is read.
+    fn read(&mut self, followed: Timestamp, passed: Duration) -> Timestamp {
+        let (time, most) = (self.from + passed, passed / PART);
+        let ahead = followed.since(time).min(most);
+        let behind = time.since(followed).min(most);
+        self.newest = self.newest.max(time + ahead - behind);
+        self.newest
+    }
+
+    fn go_on_from(&mut self, time: Timestamp, followed: Timestamp) {
+        self.from = time;
+        let apart = followed.since(time).max(time.since(followed));
+        if apart < TOLD {
+            self.is_told = false;
+        } else if !self.is_told {
+            self.is_told = true;
+            tracing::warn!(
+                seconds = apart.as_secs(),
+                "the machine's clock was set: it is followed slowly, a second in {PART}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// Reads every second for so long while the other clock is wrong by this; answers what passed.
+    fn pass(steady: &mut Steady, seconds: u32, followed: impl Fn(Timestamp) -> Timestamp) -> f64 {
+        let begin = steady.newest;
+        let mut passed = begin;
+        for _ in 0..seconds {
+            passed = passed + SECOND;
+            let before = steady.newest;
+            let time = steady.read(followed(passed), SECOND);
+            assert!(time > before, "it stands still or goes back");
+            steady.go_on_from(time, followed(passed));
+        }
+        steady.newest.since(begin).as_secs_f64()
+    }
+
+    #[test]
+    fn time_passes_as_it_does_while_the_clock_is_right() {
+        let mut steady = Steady::new(Timestamp::from_seconds(1_000_000));
+        assert_eq!(pass(&mut steady, 600, |right| right), 600.0);
+    }
+
+    #[test]
+    fn a_step_either_way_is_followed_slowly() {
+        let start = Timestamp::from_seconds(1_000_000);
+        let mut steady = Steady::new(start);
+        assert_eq!(pass(&mut steady, 600, |right| right + HOUR), 630.0);
+        let mut steady = Steady::new(start);
+        assert_eq!(pass(&mut steady, 600, |right| right - HOUR), 570.0);
+    }
+
+    #[test]
+    fn in_the_end_it_is_caught_up_with() {
+        let mut steady = Steady::new(Timestamp::from_seconds(1_000_000));
+        let minute = 60.0;
+        let passed = pass(&mut steady, 3_600, |right| right + 60 * SECOND);
+        assert_eq!(passed, 3_600.0 + minute);
+        let passed = pass(&mut steady, 3_600, |right| right - 60 * SECOND);
+        assert_eq!(passed, 3_600.0 - minute);
+    }
+
+    #[test]
+    fn it_never_goes_back_between_two_readings() {
+        let from = Timestamp::from_seconds(1_000_000);
+        let mut steady = Steady::new(from);
+        let first = steady.read(from + HOUR, SECOND);
+        let second = steady.read(from - HOUR, SECOND + Duration::from_millis(1));
+        assert!(second >= first);
+    }
+}

@@ -1,0 +1,299 @@
+//! Data that was damaged, mixed up or taken away: the server does not start on it, says what is wrong
+//! and what to do, and leaves it as it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::disk::Disk;
+use crate::harness::{Server, Setup, answer, sandbox};
+
+const RESTORE: &str = "headrace restore --data-dir";
+
+/// A data directory of which copies are damaged.
+struct Data {
+    scratch: TempDir,
+    original: PathBuf,
+    copies: usize,
+}
+
+impl Data {
+    /// Of a server with a sealed credential and some records that was stopped, or killed: the log of
+    /// the database is there then.
+    async fn of(end: impl FnOnce(&mut Server)) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let original = scratch.path().join("data");
+        let (stripe, base) = sandbox().await;
+        stripe.seed_all(20);
+        let mut server = Setup::on(&original).stripe(&base).start();
+        let sync = server.sync_stripe(&["customer", "invoice"]).await;
+        server.backfilled(&sync).await;
+        for slug in ["one", "two", "three"] {
+            let stream = json!({"slug": slug});
+            server.post("/v1/streams", stream).await.expect(201);
+        }
+        end(&mut server);
+        Self {
+            scratch,
+            original,
+            copies: 0,
+        }
+    }
+
+    async fn of_a_stopped_server() -> Self {
+        Self::of(|server| assert!(server.terminate().success())).await
+    }
+
+    async fn of_a_killed_server() -> Self {
+        Self::of(Server::kill).await
+    }
+
+    /// A copy that was changed like this.
+    fn copy(&mut self, change: impl FnOnce(&Path)) -> PathBuf {
+        self.copies += 1;
+        let copy = self.scratch.path().join(format!("copy-{}", self.copies));
+        fs::create_dir(&copy).unwrap();
+        for file in fs::read_dir(&self.original).unwrap() {
+            let path = file.unwrap().path();
+            fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+        }
+        change(&copy);
+        copy
+    }
+
+    /// Starts on a copy that was changed like this: what it says instead of starting.
+    fn refused(&mut self, change: impl FnOnce(&Path)) -> String {
+        let copy = self.copy(change);
+        refused(&Setup::on(&copy), &copy)
+    }
+}
+
+fn refused(setup: &Setup, data: &Path) -> String {
+    let before = content(data);
+    let output = setup.command().output().unwrap();
+    assert!(!output.status.success());
+    assert_eq!(before, content(data), "it changed what is there");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// What is in the directory, besides the lock, which tells who tried last.
+fn content(data: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(data)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(&path).unwrap())
+        })
+        .filter(|(name, _)| name != "headrace.lock")
+        .collect()
+}
+
+fn database(data: &Path) -> PathBuf {
+    data.join("headrace.db")
+}
+
+fn keys(data: &Path) -> PathBuf {
+    data.join("headrace.keys")
+}
+
+fn log(data: &Path) -> PathBuf {
+    data.join("headrace.db-wal")
+}
+
+/// Flips a bit of the byte at this offset.
+fn flip(file: &Path, offset: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[offset] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+fn cut(file: &Path, length: u64) {
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(length).unwrap();
+}
+
+fn length(file: &Path) -> u64 {
+    fs::metadata(file).unwrap().len()
+}
+
+#[track_caller]
+fn assert_says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_with_what_to_do() {
+    let mut data = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| flip(&database(data), 3));
+    assert_says(&said, &["headrace.db is no database", RESTORE]);
+    let said = data.refused(|data| cut(&database(data), length(&database(data)) / 2));
+    assert_says(&said, &["headrace.db is cut off", RESTORE]);
+    let said = data.refused(|data| cut(&database(data), 0));
+    assert_says(&said, &["headrace.db is cut off", RESTORE]);
+    let said = data.refused(|data| {
+        Connection::open(database(data))
+            .unwrap()
+            .execute_batch(
+                "insert into schema_migration (version, name, checksum, applied_at)
+                 values (999, 'later', x'00', 0)",
+            )
+            .unwrap();
+    });
+    assert_says(&said, &["newer version", "upgrade"]);
+}
+
+#[tokio::test]
+async fn a_file_of_another_program_is_refused() {
+    let mut data = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| fs::write(database(data), vec![b'x'; 8_192]).unwrap());
+    assert_says(&said, &["headrace.db is no database"]);
+    for (mode, name) in [("delete", 0), ("wal", 0), ("wal", 0x0102_0304)] {
+        let said = data.refused(|data| {
+            fs::remove_file(database(data)).unwrap();
+            let other = Connection::open(database(data)).unwrap();
+            other.pragma_update(None, "journal_mode", mode).unwrap();
+            other.pragma_update(None, "application_id", name).unwrap();
+            other.execute_batch("create table note (text)").unwrap();
+        });
+        assert_says(
+            &said,
+            &["headrace.db belongs to another program", "--data-dir"],
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_database_is_refused() {
+    let mut data = Data::of_a_killed_server().await;
+    let said = data.refused(|data| fs::remove_file(database(data)).unwrap());
+    assert_says(
+        &said,
+        &["headrace.db is missing", "headrace.db-wal", RESTORE],
+    );
+}
+
+#[tokio::test]
+async fn a_database_beside_the_log_of_another_one_is_refused() {
+    let mut data = Data::of_a_killed_server().await;
+    let other = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| {
+        fs::copy(database(&other.original), database(data)).unwrap();
+    });
+    assert_says(&said, &["is not the database", "headrace.db-wal", RESTORE]);
+}
+
+/// A frame of the log: a page of 4096 bytes behind a header of 24.
+const FRAME: usize = 4_120;
+
+#[tokio::test]
+async fn a_log_that_is_damaged_before_completed_transactions_is_refused() {
+    let mut data = Data::of_a_killed_server().await;
+    // In the log's header, in a frame's header (page, commit, salts, checksum), and in its page.
+    let places = [0, 20, 32, 37, 43, 51, 32 + 24 + 1_000];
+    for place in places {
+        let said = data.refused(|data| flip(&log(data), place));
+        assert_says(&said, &["headrace.db-wal at byte", RESTORE]);
+    }
+    let middle = length(&log(&data.original)) as usize / FRAME / 2;
+    let offset = 32 + middle * FRAME;
+    let said = data.refused(|data| flip(&log(data), offset + 2_000));
+    let named = format!("headrace.db-wal at byte {offset}");
+    assert_says(&said, &[&named, RESTORE]);
+}
+
+#[tokio::test]
+async fn what_a_power_cut_may_leave_of_the_log_is_no_damage() {
+    let mut data = Data::of_a_killed_server().await;
+    let end = length(&log(&data.original)) as usize;
+    let torn = [
+        data.copy(|data| cut(&log(data), end as u64 - 100)),
+        data.copy(|data| cut(&log(data), end as u64 - FRAME as u64)),
+        data.copy(|data| flip(&log(data), end - 100)),
+        data.copy(|data| flip(&log(data), end - FRAME + 20)),
+    ];
+    for copy in torn {
+        let mut server = Setup::on(&copy).start();
+        server.get("/v1/streams/one").await;
+        assert!(server.terminate().success());
+        assert_eq!(verdict(&copy), "ok");
+    }
+}
+
+fn verdict(data: &Path) -> String {
+    let database = Connection::open(database(data)).unwrap();
+    let verdict = database.query_row("pragma integrity_check", [], |row| row.get(0));
+    verdict.unwrap()
+}
+
+/// There is no checksum to tell by when it starts: it is told by whoever comes upon it, and nothing
+/// is written from then on.
+#[tokio::test]
+async fn a_damaged_page_is_told_as_such_and_ends_all_writing() {
+    let mut data = Data::of_a_stopped_server().await;
+    let copy = data.copy(|data| {
+        let page: i64 = Connection::open(database(data))
+            .unwrap()
+            .query_row(
+                "select rootpage from sqlite_schema where name = 'idempotency'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let mut bytes = fs::read(database(data)).unwrap();
+        let at = (page as usize - 1) * 4_096;
+        bytes[at..at + 4_096].fill(0xee);
+        fs::write(database(data), bytes).unwrap();
+    });
+    let server = Setup::on(&copy).start();
+    let ready = || answer(server.bare(reqwest::Method::GET, "/ready"));
+    ready().await.expect(200);
+    let keyed = server
+        .request(reqwest::Method::POST, "/v1/streams")
+        .header("idempotency-key", "k")
+        .json(&json!({"slug": "four"}));
+    let told = answer(keyed).await.expect(500);
+    let words = ["headrace.db", "damaged", RESTORE];
+    assert_says(&told.to_string(), &words);
+    server
+        .until(|| async { ready().await.status.as_u16() == 500 })
+        .await;
+    assert_says(&ready().await.text, &words);
+    let more = server.post("/v1/streams", json!({"slug": "five"})).await;
+    assert_says(&more.expect(500).to_string(), &words);
+    assert_says(&server.logs(), &words);
+}
+
+#[tokio::test]
+async fn a_key_file_that_does_not_belong_to_the_data_is_refused() {
+    let mut data = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| fs::remove_file(keys(data)).unwrap());
+    assert_says(&said, &["headrace.keys is missing", "backup"]);
+    let said = data.refused(|data| fs::write(keys(data), "garbage").unwrap());
+    assert_says(&said, &["headrace.keys is damaged", "backup"]);
+    let mut other = Data::of_a_stopped_server().await;
+    let foreign = other.copy(|_| {});
+    let words = [
+        "headrace.keys does not open credential",
+        "another installation's",
+    ];
+    for file in [keys, database] {
+        let said = data.refused(|data| assert!(fs::copy(file(&foreign), file(data)).is_ok()));
+        assert_says(&said, &words);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_is_named() {
+    let disk = Disk::new();
+    assert!(disk.server().start().terminate().success());
+    disk.make_read_only();
+    let said = refused(&disk.server(), &disk.data());
+    assert_says(&said, &["data cannot be written", "--data-dir"]);
+}

@@ -1,0 +1,118 @@
+//! A disk that is full, or that fails to store: what is told, and how it goes on.
+
+use std::collections::BTreeSet;
+
+use headrace_sandbox::stripe::Collection;
+use reqwest::Method;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::disk::Disk;
+use crate::harness::{Answer, Server, answer, sandbox, text};
+
+async fn ready(server: &Server) -> u16 {
+    let asked = answer(server.bare(Method::GET, "/ready")).await;
+    asked.status.as_u16()
+}
+
+fn ids(objects: &[Value], id: impl Fn(&Value) -> &Value) -> BTreeSet<String> {
+    objects.iter().map(|object| text(id(object))).collect()
+}
+
+#[track_caller]
+fn assert_unavailable(refused: &Answer, why: &str) {
+    let told = refused.expect(503);
+    assert_eq!(told["code"], "unavailable");
+    assert!(told["summary"].as_str().unwrap().contains(why), "{told}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_gone_on_from_without_a_restart() {
+    let disk = Disk::new();
+    let (stripe, base) = sandbox().await;
+    stripe.seed(Collection::Customer, 300);
+    let mut server = disk.server().stripe(&base).start();
+    let sync = server.sync_stripe(&["customer"]).await;
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    server.backfilled(&sync).await;
+    let next = json!({"batch_size": 1_000});
+    let taken = server.post("/v1/http-consumers/c/next", next.clone()).await;
+    let taken = taken.expect(200);
+    let taken = taken.as_array().unwrap().iter();
+    let tokens: Vec<_> = taken.map(|one| &one["ack_token"]).collect();
+    assert_eq!(tokens.len(), 300);
+    // Some bytes, so that a transaction is cut off in its middle.
+    disk.fill_up_to(10_000);
+    let full = "the disk is full";
+    let other = server.post("/v1/streams", json!({"slug": "other"})).await;
+    assert_unavailable(&other, full);
+    let ack = json!({"ack_tokens": tokens});
+    let refused = server.post("/v1/http-consumers/c/ack", ack.clone()).await;
+    assert_unavailable(&refused, full);
+    server.until(|| async { ready(&server).await == 503 }).await;
+    stripe.mutate_randomly(300);
+    let check = format!("/v1/syncs/{sync}/collections/stripe:customer/check");
+    server.post(&check, json!({})).await;
+    server
+        .until(|| async {
+            let sync = server.get(&format!("/v1/syncs/{sync}")).await;
+            sync.to_string().contains(full)
+        })
+        .await;
+    // What is there can be read.
+    let records = server.get("/v1/records?stream_id=dev&limit=1000").await;
+    assert_eq!(records["records"].as_array().unwrap().len(), 300);
+    disk.make_room();
+    let acked = server.post("/v1/http-consumers/c/ack", ack).await;
+    acked.expect(204);
+    assert_eq!(acked.header("headrace-settled"), Some("300"));
+    server
+        .post("/v1/streams", json!({"slug": "other"}))
+        .await
+        .expect(201);
+    server.until(|| async { ready(&server).await == 200 }).await;
+    let account = ids(&stripe.list_all(Collection::Customer), |one| &one["id"]);
+    server
+        .until(|| async {
+            let records = server.get("/v1/records?stream_id=dev&limit=1000").await;
+            let records = records["records"].as_array().unwrap().clone();
+            let live: Vec<_> = records
+                .into_iter()
+                .filter(|one| one["deleted"] == false)
+                .collect();
+            ids(&live, |one| &one["upstream_id"]) == account
+        })
+        .await;
+    let more = server.post("/v1/http-consumers/c/next", next).await;
+    assert_ne!(more.expect(200), json!([]));
+    assert!(server.terminate().success());
+    let database = Connection::open(disk.data().join("headrace.db")).unwrap();
+    let verdict = database.query_row("pragma integrity_check", [], |row| row.get(0));
+    assert_eq!(verdict, Ok("ok".to_owned()));
+}
+
+#[tokio::test]
+async fn after_a_sync_that_failed_nothing_is_written_until_the_next_start() {
+    let disk = Disk::new();
+    let mut server = disk.server().start();
+    let stream = |slug: &str| json!({ "slug": slug });
+    server.post("/v1/streams", stream("a")).await.expect(201);
+    disk.fail_syncs(1);
+    let failed = "the disk failed to store";
+    let lost = server.post("/v1/streams", stream("b")).await;
+    assert_unavailable(&lost, failed);
+    assert_eq!(disk.failing_syncs(), 0);
+    // Syncs work again, but what they cover nobody knows.
+    let refused = server.post("/v1/streams", stream("c")).await;
+    assert_unavailable(&refused, failed);
+    assert_eq!(ready(&server).await, 503);
+    server.get("/v1/streams/a").await;
+    assert!(server.terminate().success());
+    let server = disk.server().start();
+    assert_eq!(ready(&server).await, 200);
+    server.get("/v1/streams/a").await;
+    server.post("/v1/streams", stream("c")).await.expect(201);
+}
