@@ -54,6 +54,8 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
+        api::backups::remove_left_over(&config.data_dir)
+            .context("could not remove a backup that was not downloaded")?;
         let keyring = Arc::new(keys::load_or_create(&config.key_file, random())?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let providers = Arc::new(providers);
@@ -82,6 +84,7 @@ impl Server {
         let app = App {
             engine: Arc::clone(&engine),
             metrics: Metrics::new()?,
+            data_dir: config.data_dir.as_path().into(),
             ready: Arc::default(),
             read_timeout: config.limits.read_timeout,
         };

@@ -4,6 +4,7 @@
 //! nobody reads. Readers that overlap for ever would keep it growing; then the writer waits for them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -15,6 +16,8 @@ const AUTOMATIC_PAGES: i64 = 16_384;
 const TOO_LONG: u64 = 512 << 20;
 /// Looking at the size costs a system call: not at every commit.
 const COMMITS_BETWEEN_LOOKS: u32 = 64;
+/// How long readers are waited for: short reads end within that.
+const WAITING: Duration = Duration::from_millis(20);
 
 /// Watches the log's size.
 #[derive(Debug)]
@@ -40,6 +43,10 @@ impl Checkpoints {
         self.commits = 0;
         let long = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > TOO_LONG);
         if long {
+            // Whoever reads for long, such as a backup, is not waited for.
+            if let Err(error) = db.busy_timeout(WAITING) {
+                tracing::warn!(%error, "could not limit how long readers are waited for");
+            }
             truncate(db);
         }
     }

@@ -6,6 +6,7 @@
 //! order. What workers take and settle goes to a [`journal`] of its own, and from there to the file.
 
 mod append;
+mod backup;
 mod cache;
 mod checkpoint;
 mod consumers;
@@ -23,6 +24,7 @@ mod objects;
 mod pool;
 mod read;
 mod removal;
+mod restore;
 mod rows;
 mod steps;
 mod store;
@@ -54,6 +56,8 @@ use removal::Clearing;
 use streams::{StreamCell, Streams};
 use writer::Writer;
 
+pub(crate) use restore::{has_data, restore};
+
 /// The embedded store.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
@@ -80,11 +84,13 @@ impl SqliteStore {
 
     fn open_blocking(directory: &Path) -> Result<Self> {
         let lock = DirLock::take(directory)?;
+        restore::finish(directory)?;
         let file = directory.join(FILE);
         let log = directory.join(format!("{FILE}-wal"));
         let (db, journal, checkpoints, streams) = (|| -> Tx<_> {
             let mut db = open_writer(&file)?;
             migrate::migrate(&mut db)?;
+            restore::settle(&mut db, directory)?;
             let journal = journal::open(&mut db, directory)?;
             let checkpoints = Checkpoints::new(&db, log)?;
             let streams = Streams::load(&db)?;
