@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use super::checkpoint::Checkpoints;
 use super::error::{Fault, Tx, sql_error};
 use super::removal::Clearing;
+use super::vacuum::Vacuum;
 use super::writer::Job;
 use crate::{Breakpoint, breakpoint};
 
@@ -31,7 +32,8 @@ pub(super) fn run(
     mut checkpoints: Checkpoints,
     clearing: &Clearing,
 ) {
-    while let Some(first) = first_of_group(db, queue, clearing) {
+    let mut vacuum = Vacuum::new(db);
+    while let Some(first) = first_of_group(db, queue, clearing, &mut vacuum) {
         let mut group = collect(first, queue);
         while !group.is_empty() {
             commit(db, &mut group);
@@ -46,15 +48,17 @@ fn first_of_group(
     db: &Connection,
     queue: &Receiver<Box<dyn Job>>,
     clearing: &Clearing,
+    vacuum: &mut Vacuum,
 ) -> Option<Box<dyn Job>> {
-    while clearing.is_pending() {
+    loop {
         match queue.try_recv() {
             Ok(job) => return Some(job),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => clearing.clear_some(db),
+            Err(TryRecvError::Empty) if clearing.is_pending() => clearing.clear_some(db),
+            Err(TryRecvError::Empty) if vacuum.give_back_some(db) => {}
+            Err(TryRecvError::Empty) => return queue.recv().ok(),
         }
     }
-    queue.recv().ok()
 }
 
 fn collect(first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> Jobs {

@@ -32,6 +32,7 @@ mod streams;
 mod sweep;
 mod syncing;
 mod turn;
+mod vacuum;
 mod writer;
 
 #[cfg(test)]
@@ -129,6 +130,8 @@ fn open_writer(file: &Path) -> Tx<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.set_prepared_statement_cache_capacity(128);
+    // Only a new database takes it: see `vacuum`.
+    db.pragma_update(None, "auto_vacuum", "incremental")?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "cache_size", -65_536)?;

@@ -1,4 +1,4 @@
-//! Backups, seen from the files: restores that are cut off, and copies that are made by hand.
+//! Backups, seen from the files: restores that are cut off, copies that are made by hand, room.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use headrace_model::Timestamp;
 use headrace_store::Store;
 
 use crate::conformance::Backend;
-use crate::conformance::world::{Worker, append, batch, log, put, seen, short};
+use crate::conformance::world::{STREAM, Worker, append, batch, log, put, seen, short};
 use crate::sqlite::Sqlite;
 
 const MADE: Timestamp = Timestamp::from_seconds(150);
@@ -81,4 +81,37 @@ async fn a_backup_is_a_database_in_the_same_format() {
     let names = sqlite.file("").read_dir().unwrap();
     let names: Vec<_> = names.map(|file| file.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "the data and the backup: {names:?}");
+}
+
+/// Most of what a removed log took is given back to the file system.
+#[tokio::test]
+async fn room_is_given_back() {
+    const RECORDS: usize = 12_000;
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    let ids: Vec<String> = (0..RECORDS).map(|n| n.to_string()).collect();
+    let data = "x".repeat(3_000);
+    append(&*store, 1, batch(ids.iter().map(|id| seen(id, 1, &data)))).await;
+    let file = sqlite.directory().join("headrace.db");
+    let pages = |pragma: &str| -> i64 {
+        let db = rusqlite::Connection::open(&file).unwrap();
+        db.query_row(pragma, [], |row| row.get(0)).unwrap()
+    };
+    let full = pages("pragma page_count");
+    store.drop_log(STREAM).await.unwrap();
+    // The writer clears up whenever it has nothing else to do: after each of these.
+    let few = || pages("pragma freelist_count") <= 4_096;
+    for _ in 0..5_000 {
+        if pages("select count(*) from log") == 0 && few() {
+            break;
+        }
+        store.ready().await.unwrap();
+    }
+    assert!(few());
+    put(&*store, "a", 2, "1").await;
+    store.close().await.unwrap();
+    let left = i64::try_from(file.metadata().unwrap().len() / 4_096).unwrap();
+    assert!(left < full / 2, "{left} of {full} pages are left");
+    let store = sqlite.open().await;
+    assert_eq!(short(&log(&*store).await), ["1:a=1"]);
 }
