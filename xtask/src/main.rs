@@ -25,7 +25,7 @@ usage: cargo xtask <command>
 
   test     run every check of continuous integration
   audit    check the dependencies' licences, origins and known vulnerabilities
-  bench    measure how fast it is: [ingest | sync | consume | all] [records]";
+  bench    measure how fast it is: [ingest | sync | consume | backup | retention | all] [records]";
 
 fn main() -> ExitCode {
     match run() {

@@ -5,6 +5,7 @@
 
 mod consume;
 mod ingest;
+mod pauses;
 mod records;
 mod report;
 mod server;
@@ -30,11 +31,15 @@ async fn main() -> Result<()> {
         "ingest" => ingest::run(&mut report, records).await?,
         "sync" => drop(sync::run(&mut report, records).await?),
         "consume" => consume::run(&mut report, records).await?,
+        "backup" => pauses::backup(&mut report, records).await?,
+        "retention" => pauses::retention(&mut report, records).await?,
         "all" => {
             ingest::run(&mut report, records).await?;
             consume::run(&mut report, records).await?;
         }
-        other => bail!("unknown case {other}: expected ingest, sync, consume or all"),
+        other => {
+            bail!("unknown case {other}: expected ingest, sync, consume, backup, retention or all")
+        }
     }
     Ok(())
 }

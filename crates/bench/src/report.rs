@@ -10,8 +10,8 @@ pub(crate) struct Report;
 impl Report {
     pub(crate) fn new() -> Self {
         say(&format!(
-            "{:<58} {:>12} {:>9} {:>9}",
-            "case", "per second", "p50 ms", "p99 ms"
+            "{:<58} {:>12} {:>9} {:>9} {:>9}",
+            "case", "per second", "p50 ms", "p99 ms", "max ms"
         ));
         Self
     }
@@ -32,9 +32,10 @@ impl Report {
             call.map_or(0.0, |call| call.as_secs_f64() * 1_000.0)
         };
         say(&format!(
-            "{name:<58} {rate:>12.0} {:>9.2} {:>9.2}",
+            "{name:<58} {rate:>12.0} {:>9.2} {:>9.2} {:>9.2}",
             at(0.5),
-            at(0.99)
+            at(0.99),
+            at(1.0)
         ));
     }
 }
