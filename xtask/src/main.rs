@@ -29,7 +29,7 @@ usage: cargo xtask <command>
 
   test     run every check of continuous integration
   audit    check the dependencies' licences, origins and known vulnerabilities
-  bench    measure how fast it is: [ingest | sync | consume | all] [records]
+  bench    measure how fast it is: [case, or all] [records]
   fuzz     run the fuzz targets, 60 seconds each: [seconds] [targets]";
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ mod filtered;
 mod following;
 mod ingest;
 mod opening;
+mod pauses;
 mod prepared;
 mod records;
 mod report;
@@ -41,6 +42,8 @@ async fn main() -> Result<()> {
         "open" => drop(opening::run(&mut report, records).await?),
         "growth" => opening::growth(&mut report, records).await?,
         "rest" => resting::run(&mut report).await?,
+        "backup" => pauses::backup(&mut report, records).await?,
+        "retention" => pauses::retention(&mut report, records).await?,
         "all" => {
             ingest::run(&mut report, records).await?;
             consume::run(&mut report, records).await?;
@@ -51,7 +54,7 @@ async fn main() -> Result<()> {
             resting::run(&mut report).await?;
         }
         other => bail!(
-            "unknown case {other}: expected ingest, sync, consume, together, filter, follow, open, growth, rest or all"
+            "unknown case {other}: expected ingest, sync, consume, together, filter, follow, open, growth, backup, retention, rest or all"
         ),
     }
     Ok(())

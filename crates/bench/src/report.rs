@@ -9,8 +9,8 @@ pub(crate) struct Report;
 
 impl Report {
     pub(crate) fn new() -> Self {
-        say("| case | per second | p50 ms | p99 ms |");
-        say("|---|---|---|---|");
+        say("| case | per second | p50 ms | p99 ms | max ms |");
+        say("|---|---|---|---|---|");
         Self
     }
 
@@ -35,9 +35,10 @@ impl Report {
             call.map_or(String::new(), |call| format!("{:.2}", millis(*call)))
         };
         say(&format!(
-            "| {name} | {rate:.0} | {} | {} |",
+            "| {name} | {rate:.0} | {} | {} | {} |",
             at(0.5),
-            at(0.99)
+            at(0.99),
+            at(1.0)
         ));
     }
 
@@ -49,12 +50,17 @@ impl Report {
                 .get(calls.len() * part / 100)
                 .map_or(0.0, |call| millis(*call))
         };
-        say(&format!("| {name} | | {:.2} | {:.2} |", at(50), at(99)));
+        let most = calls.last().map_or(0.0, |call| millis(*call));
+        say(&format!(
+            "| {name} | | {:.2} | {:.2} | {most:.2} |",
+            at(50),
+            at(99)
+        ));
     }
 
     /// Something else that was found.
     pub(crate) fn found(&mut self, name: &str, what: &str) {
-        say(&format!("| {name}: {what} | | | |"));
+        say(&format!("| {name}: {what} | | | | |"));
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::answers::Running;
+use crate::backups::Backups;
 use crate::clock::{Clock, random};
 use crate::expiry::Expiry;
 use crate::gates::Gates;
@@ -52,6 +53,7 @@ pub struct Engine {
     pub(crate) running: Running,
     pub(crate) refreshes: Refreshes,
     pub(crate) retention: Retention,
+    pub(crate) backups: Backups,
     /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
@@ -80,6 +82,7 @@ impl Engine {
             running: Running::default(),
             refreshes: Refreshes::default(),
             retention: Retention::default(),
+            backups: Backups::default(),
             reconfigured: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,

@@ -2,6 +2,7 @@
 //! configuration of both. Knows neither HTTP routes nor SQL.
 
 mod answers;
+mod backups;
 mod catalogue;
 pub mod clock;
 mod consumers;

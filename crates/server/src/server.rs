@@ -57,6 +57,8 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
+        api::backups::remove_left_over(&config.data_dir)
+            .context("could not remove a backup that was not downloaded")?;
         let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
             Ok(keyring) => Arc::new(keyring),
             Err(refused) => {
@@ -91,6 +93,7 @@ impl Server {
         let app = App {
             engine: Arc::clone(&engine),
             metrics: Metrics::new()?,
+            data_dir: config.data_dir.as_path().into(),
             ready: Arc::default(),
             read_timeout: config.limits.read_timeout,
         };

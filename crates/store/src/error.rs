@@ -46,6 +46,46 @@ pub enum StoreError {
         /// The newest format this version knows.
         known: i64,
     },
+    /// There is a file of this name.
+    #[error("{path} exists: choose another name")]
+    Exists {
+        /// The file.
+        path: String,
+    },
+    /// So much was written while a backup was made that it was given up.
+    #[error(
+        "the backup was given up: too much is being written meanwhile. Try again while less is"
+    )]
+    Overtaken,
+    /// There is data where a backup was to be restored.
+    #[error(
+        "{path} has data already: restore into a directory of its own, or give up what is there with --replace"
+    )]
+    NotEmpty {
+        /// The data directory.
+        path: String,
+    },
+    /// There is no store.
+    #[error("{path} has no data: name the data directory with --data-dir")]
+    NoData {
+        /// The data directory.
+        path: String,
+    },
+    /// The file is no backup.
+    #[error("{path} is no backup: restore takes a file that `headrace backup` has written")]
+    NotABackup {
+        /// The file.
+        path: String,
+    },
+    /// The file is a backup, but not as it was written.
+    #[error("the backup {path} is damaged or not whole: take another one")]
+    BrokenBackup {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The URL names no backend.
     #[error("no store is known for {url:?}: expected sqlite:DIRECTORY")]
     UnknownBackend {

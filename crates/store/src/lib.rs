@@ -4,12 +4,14 @@
 //! which backend it has, and the store knows nothing of HTTP, acks or providers.
 
 mod breakpoint;
+mod draft;
 mod error;
 mod object;
 mod open;
 mod sqlite;
 mod stream;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,9 +21,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use breakpoint::{Breakpoint, breakpoint};
+pub use draft::Draft;
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};
-pub use open::open;
+pub use open::{open, open_existing, restore};
 pub use stream::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
     Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,
@@ -263,6 +266,12 @@ pub trait Store: Send + Sync + 'static {
     async fn answer(&self, key: &AnswerKey, answer: Option<Answer>) -> Result<()>;
 
     // ---- the store itself
+
+    /// Writes a copy of everything into a new file, while others go on: one state of the whole store, in
+    /// which is everything that was answered before this was called. `now` is noted in it. The file gets
+    /// its name when it is whole and durable; one that exists is refused. Only [`restore`] makes a store
+    /// of it again.
+    async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()>;
 
     /// Whether it can write: what `/ready` asks.
     async fn ready(&self) -> Result<()>;

@@ -99,9 +99,11 @@ impl Consumer {
     }
 
     /// Makes every token of before stale and every leased version due at once: deliveries may have
-    /// been forgotten, so nobody can say which worker has what.
-    pub fn forget_deliveries(&mut self, now: Timestamp) {
-        self.change(Change::Generation(self.generation + 1));
+    /// been forgotten, so nobody can say which worker has what. The generation rises by `generations`,
+    /// at least by one: by more than may have been forgotten with them.
+    pub fn forget_deliveries(&mut self, now: Timestamp, generations: u32) {
+        let generation = self.generation.saturating_add(generations.max(1));
+        self.change(Change::Generation(generation));
         let generation = self.generation;
         let leased: Vec<u64> = self.deadlines.iter().map(|(_, idx)| *idx).collect();
         for idx in leased {

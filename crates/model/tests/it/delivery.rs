@@ -331,7 +331,7 @@ impl World {
             self.tokens.truncate(before.tokens);
         }
         self.real = self.replay(&self.journal);
-        self.real.forget_deliveries(self.now);
+        self.real.forget_deliveries(self.now, 1);
         self.naive.forget(self.now);
     }
 

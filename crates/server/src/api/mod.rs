@@ -4,6 +4,7 @@
 //! a token. What does not is in [`open`], each with its own proof.
 
 mod auth;
+pub(crate) mod backups;
 mod collections;
 mod consumer_docs;
 mod consumers;
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub engine: Arc<Engine>,
     /// The metrics.
     pub metrics: Metrics,
+    /// Where the embedded store keeps its data.
+    pub data_dir: Arc<std::path::Path>,
     /// When the store was last found to be able to write.
     pub ready: Arc<tokio::sync::Mutex<Option<tokio::time::Instant>>>,
     /// How long the next piece of a request's body may take.
@@ -79,6 +82,7 @@ fn guarded() -> OpenApiRouter<App> {
         .merge(dead_letters::routes())
         .merge(tokens::routes())
         .merge(orgs::routes())
+        .merge(backups::routes())
         .merge(health::routes())
         .merge(openapi::routes())
 }

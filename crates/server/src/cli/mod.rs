@@ -1,10 +1,12 @@
 //! The command line.
 
+mod backup;
 mod curl;
 mod dev;
 mod org;
 pub(crate) mod out;
 mod provider;
+mod restore;
 mod serve;
 mod token;
 
@@ -32,6 +34,10 @@ enum Command {
     /// API tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Write a backup, also while a server serves
+    Backup(backup::BackupOptions),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreOptions),
     /// Provider definitions
     #[command(subcommand)]
     Provider(provider::ProviderCommand),
@@ -47,6 +53,8 @@ impl Cli {
             Command::Dev(options) => dev::run(options).await,
             Command::Org(command) => org::run(command).await,
             Command::Token(command) => token::run(command).await,
+            Command::Backup(options) => backup::run(options).await,
+            Command::Restore(options) => restore::run(options).await,
             Command::Provider(command) => provider::run(&command),
             Command::Config => {
                 out::line(crate::config::DEFAULTS.trim_end());

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -21,12 +22,16 @@ const FEW: i64 = 512;
 const PASSES: usize = 4;
 /// Looking at the length is cheap, not free.
 const COMMITS_BETWEEN_LOOKS: u32 = 8;
+/// How long readers are waited for before the log starts over: short reads end within that.
+const WAITING: Duration = Duration::from_millis(20);
 
 /// Watches the log's length.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     commits: u32,
     long: i64,
+    /// The length at which it is moved next.
+    next: i64,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,12 +49,15 @@ struct Shared {
 struct Length {
     pages: i64,
     moved: i64,
+    /// It could not be done to the end, because of a reader.
+    is_busy: bool,
 }
 
 impl Checkpoints {
     /// Sets the writer's connection up, and starts the thread on the database in `file`.
     pub(super) fn start(db: &Connection, file: &Path) -> Tx<Self> {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.busy_timeout(WAITING)?;
         let long = long();
         db.pragma_update(None, "journal_size_limit", long * 4096)?;
         let own = open(file)?;
@@ -62,6 +70,7 @@ impl Checkpoints {
         Ok(Self {
             commits: 0,
             long,
+            next: long,
             shared,
             thread: Some(thread),
         })
@@ -70,15 +79,16 @@ impl Checkpoints {
     /// Has a long log moved, and starts it over when it was.
     pub(super) fn after_commit(&mut self, db: &Connection) {
         if self.shared.moved.swap(false, Ordering::SeqCst) {
-            // Where somebody reads, it is for the next time.
-            checkpoint(db, "restart");
+            // Where somebody reads for long, such as a backup, it is for the next time.
+            let log = checkpoint(db, "restart").filter(|log| log.is_busy);
+            self.next = log.map_or(0, |log| log.pages) + self.long;
         }
         self.commits += 1;
         if self.commits < COMMITS_BETWEEN_LOOKS || self.shared.wanted.load(Ordering::SeqCst) {
             return;
         }
         self.commits = 0;
-        if checkpoint(db, "noop").is_some_and(|log| log.pages > self.long) {
+        if checkpoint(db, "noop").is_some_and(|log| log.pages > self.next) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();
         }
@@ -145,6 +155,7 @@ fn checkpoint(db: &Connection, mode: &str) -> Option<Length> {
         Ok(Length {
             pages: row.get(1)?,
             moved: row.get(2)?,
+            is_busy: row.get(0)?,
         })
     });
     match done {

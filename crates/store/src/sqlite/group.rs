@@ -17,6 +17,7 @@ use super::health::Health;
 use super::removal::Clearing;
 use super::streams::Streams;
 use super::summary;
+use super::vacuum::Vacuum;
 use super::writer::Job;
 use crate::{Breakpoint, StoreError, breakpoint};
 
@@ -44,7 +45,8 @@ pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: Upkee
         streams,
         health,
     } = upkeep;
-    while let Some(first) = first_of_group(db, queue, &clearing, &health) {
+    let mut vacuum = Vacuum::new(db);
+    while let Some(first) = first_of_group(db, queue, &clearing, &mut vacuum, &health) {
         let mut group = collect(first, queue);
         while !group.is_empty() {
             match health.refusal() {
@@ -64,16 +66,21 @@ fn first_of_group(
     db: &Connection,
     queue: &Receiver<Box<dyn Job>>,
     clearing: &Clearing,
+    vacuum: &mut Vacuum,
     health: &Health,
 ) -> Option<Box<dyn Job>> {
-    while clearing.is_pending() && health.refusal().is_none() {
+    loop {
+        let is_good = health.refusal().is_none();
         match queue.try_recv() {
             Ok(job) => return Some(job),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => clearing.clear_some(db, health),
+            Err(TryRecvError::Empty) if is_good && clearing.is_pending() => {
+                clearing.clear_some(db, health);
+            }
+            Err(TryRecvError::Empty) if is_good && vacuum.give_back_some(db) => {}
+            Err(TryRecvError::Empty) => return queue.recv().ok(),
         }
     }
-    queue.recv().ok()
 }
 
 fn collect(first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> Jobs {

@@ -25,6 +25,21 @@ pub(super) fn migrate(db: &mut Connection) -> Tx<()> {
     migrate_by(db, MIGRATIONS)
 }
 
+/// Whether this version knows the schema; nothing is changed.
+pub(super) fn check(db: &Connection) -> Tx<()> {
+    check_by(db, MIGRATIONS)
+}
+
+fn check_by(db: &Connection, migrations: &[(&str, &str)]) -> Tx<()> {
+    let newest = "select coalesce(max(version), 0) from schema_migration";
+    let found: i64 = db.query_row(newest, [], |row| row.get(0))?;
+    let known = migrations.len() as i64;
+    match found > known {
+        true => Err(StoreError::TooNew { found, known }.into()),
+        false => Ok(()),
+    }
+}
+
 fn migrate_by(db: &mut Connection, migrations: &[(&str, &str)]) -> Tx<()> {
     let tx = db.transaction()?;
     tx.execute_batch(
@@ -35,15 +50,7 @@ fn migrate_by(db: &mut Connection, migrations: &[(&str, &str)]) -> Tx<()> {
             applied_at integer not null
         )",
     )?;
-    let known = migrations.len() as i64;
-    let found: i64 = tx.query_row(
-        "select coalesce(max(version), 0) from schema_migration",
-        [],
-        |row| row.get(0),
-    )?;
-    if found > known {
-        return Err(StoreError::TooNew { found, known }.into());
-    }
+    check_by(&tx, migrations)?;
     for (version, (name, sql)) in (1_i64..).zip(migrations) {
         apply(&tx, version, name, sql)?;
     }

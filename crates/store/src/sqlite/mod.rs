@@ -6,6 +6,7 @@
 //! order. What workers take and settle goes to a [`journal`] of its own, and from there to the file.
 
 mod append;
+mod backup;
 mod cache;
 mod checkpoint;
 mod consumers;
@@ -25,6 +26,7 @@ mod opening;
 mod pool;
 mod read;
 mod removal;
+mod restore;
 mod rows;
 mod steps;
 mod store;
@@ -33,6 +35,7 @@ mod summary;
 mod sweep;
 mod syncing;
 mod turn;
+mod vacuum;
 mod wal_check;
 mod writer;
 
@@ -60,6 +63,8 @@ use removal::Clearing;
 use streams::{StreamCell, Streams};
 use writer::Writer;
 
+pub(crate) use restore::{has_data, restore};
+
 /// The embedded store.
 #[derive(Debug)]
 pub(crate) struct SqliteStore {
@@ -86,9 +91,11 @@ impl SqliteStore {
 
     fn open_blocking(directory: &Path) -> Result<Self> {
         let mut lock = DirLock::take(directory)?;
+        restore::finish(directory)?;
         let mut db = opening::open(directory, &mut lock)?;
         let file = directory.join(FILE);
         let (journal, checkpoints, streams) = (|| -> Tx<_> {
+            restore::settle(&mut db, directory)?;
             let journal = journal::open(&mut db, directory)?;
             let checkpoints = Checkpoints::start(&db, &file)?;
             let streams = Streams::load(&db)?;
@@ -135,6 +142,8 @@ fn open_writer(file: &Path) -> Tx<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.set_prepared_statement_cache_capacity(128);
+    // Only a new database takes it: see `vacuum`.
+    db.pragma_update(None, "auto_vacuum", "incremental")?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "cache_size", -65_536)?;

@@ -79,6 +79,11 @@ impl Pool {
             .map_err(|fault| fault.during(action))
     }
 
+    /// Whether the pool has ended: a long read should, too.
+    pub(super) fn is_closed(&self) -> bool {
+        self.permits.is_closed()
+    }
+
     /// Ends the pool; reads after it fail.
     pub(super) fn close(&self) {
         self.permits.close();

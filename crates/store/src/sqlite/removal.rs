@@ -16,8 +16,8 @@ use super::streams::row_id;
 use super::summary;
 use crate::Result;
 
-/// Rows that are cleared away in one transaction.
-const CLEARED_AT_ONCE: i64 = 2_000;
+/// Rows that are cleared away in one transaction: whoever writes next waits for it.
+const CLEARED_AT_ONCE: i64 = 400;
 
 impl SqliteStore {
     /// Removes a consumer.

@@ -1,5 +1,6 @@
 //! The contract, method by method.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -349,6 +350,10 @@ impl Store for SqliteStore {
                 idempotency::answer(db, &key, answer.as_ref())
             })
             .await
+    }
+
+    async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()> {
+        self.copy_to(to, now).await
     }
 
     async fn ready(&self) -> Result<()> {

@@ -20,6 +20,8 @@ use crate::Lane;
 
 /// Bits of a log row's id that hold the index; the stream's number is above them.
 const INDEX_BITS: u32 = 40;
+/// No index can be above this.
+pub(super) const HIGHEST_IDX: u64 = (1 << INDEX_BITS) - 1;
 
 /// The id of a log row.
 pub(super) fn row_id(stream: i64, idx: u64) -> i64 {

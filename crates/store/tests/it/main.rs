@@ -4,4 +4,5 @@
 
 mod conformance;
 mod journal;
+mod restoring;
 mod sqlite;

@@ -19,6 +19,14 @@ impl Backend for Sqlite {
     async fn open(&self) -> Arc<dyn Store> {
         headrace_store::open(&self.url()).await.unwrap()
     }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    async fn restore(&self, backup: &Path, replace: bool) -> headrace_store::Result<()> {
+        headrace_store::restore(&self.url(), backup, replace).await
+    }
 }
 
 impl Sqlite {
@@ -26,7 +34,7 @@ impl Sqlite {
         self.0.path().join("data")
     }
 
-    fn file(&self) -> PathBuf {
+    fn database(&self) -> PathBuf {
         self.directory().join("headrace.db")
     }
 
@@ -51,7 +59,7 @@ impl Sqlite {
 
     /// Changes the closed database from outside.
     fn change(&self, sql: &str) {
-        let db = rusqlite::Connection::open(self.file()).unwrap();
+        let db = rusqlite::Connection::open(self.database()).unwrap();
         db.execute_batch(sql).unwrap();
     }
 
@@ -129,7 +137,7 @@ async fn a_changed_migration_is_damage() {
 async fn a_broken_file_is_named() {
     let sqlite = Sqlite::new();
     sqlite.open().await.close().await.unwrap();
-    std::fs::write(sqlite.file(), vec![b'x'; 8_192]).unwrap();
+    std::fs::write(sqlite.database(), vec![b'x'; 8_192]).unwrap();
     let error = sqlite.error().await;
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("headrace.db"), "{error}");
@@ -190,7 +198,7 @@ async fn a_dropped_log_is_cleared_away() {
     store.close().await.unwrap();
     let store = sqlite.open().await;
     let left = || {
-        let db = rusqlite::Connection::open(sqlite.file()).unwrap();
+        let db = rusqlite::Connection::open(sqlite.database()).unwrap();
         let count = |table| -> i64 {
             let sql = format!("select count(*) from {table}");
             db.query_row(&sql, [], |row| row.get(0)).unwrap()

@@ -29,7 +29,7 @@ use entry::Envelope;
 use unwritten::Unwritten;
 
 pub(super) use entry::{Plain, is_plain};
-pub(super) use recover::open;
+pub(super) use recover::{FILES, open};
 pub(super) use unwritten::Net;
 
 /// The size at which a file is full.

@@ -19,7 +19,8 @@ use super::{Journal, steps};
 use crate::StoreError;
 use crate::sqlite::error::{Tx, io_error};
 
-const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
+/// The names of the files in the data directory.
+pub(crate) const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
 
 /// One file, as it was found.
 struct Found {

@@ -1,6 +1,7 @@
 //! What every backend must do. Each function here is one test; [`conformance!`] runs them all.
 
 pub(crate) mod append;
+pub(crate) mod backups;
 pub(crate) mod consumers;
 pub(crate) mod dead_letters;
 pub(crate) mod filters;
@@ -13,9 +14,10 @@ pub(crate) mod sweeping;
 pub(crate) mod syncing;
 pub(crate) mod world;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headrace_store::Store;
+use headrace_store::{Result, Store};
 
 /// How to make a store of one kind.
 pub(crate) trait Backend {
@@ -24,6 +26,12 @@ pub(crate) trait Backend {
 
     /// Opens the store in that place; again, after it was closed.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// A file beside that place.
+    fn file(&self, name: &str) -> PathBuf;
+
+    /// Restores a backup into that place.
+    async fn restore(&self, backup: &Path, replace: bool) -> Result<()>;
 }
 
 /// Runs the suite against a [`Backend`].
@@ -112,6 +120,15 @@ macro_rules! conformance {
         $crate::conformance::conformance!($backend: idempotency {
             a_key_is_answered_once,
             a_key_whose_work_may_be_done_is_claimed_again_by_the_same_request,
+        });
+        $crate::conformance::conformance!($backend: backups {
+            a_backup_is_everything_that_was_answered,
+            a_restored_consumer_goes_on_where_it_was,
+            what_was_made_after_the_backup_is_not_mistaken_for_what_comes,
+            a_backup_beside_writers_is_one_state,
+            a_backup_replaces_no_file,
+            a_restore_replaces_what_it_is_told_to,
+            what_is_no_whole_backup_is_not_restored,
         });
         $crate::conformance::conformance!($backend: lifecycle {
             a_closed_store_refuses_everything,

@@ -1,0 +1,31 @@
+//! Backups: one copy of everything, of all organisations, while others go on.
+
+use std::path::Path;
+
+use tokio::sync::Mutex;
+
+use crate::{Caller, Engine, Error};
+
+/// One backup is made at a time: each reads all there is.
+#[derive(Debug, Default)]
+pub(crate) struct Backups(Mutex<()>);
+
+impl Engine {
+    /// Whether the caller may have everything. A backup holds all organisations: where there are several,
+    /// only the operator may, whose token is the environment's.
+    pub async fn may_back_up(&self, caller: &Caller) -> Result<bool, Error> {
+        let is_bound = caller.consumer_ids.is_some() || caller.stream_ids.is_some();
+        let is_operator = caller.token.is_nil();
+        Ok(!is_bound && (is_operator || self.orgs().await?.len() == 1))
+    }
+
+    /// Writes a backup into this new file. Whoever asked for it may have gone meanwhile.
+    pub async fn back_up(&self, to: &Path) -> Result<(), Error> {
+        let Ok(_alone) = self.backups.0.try_lock() else {
+            return Err(Error::Conflict(
+                "a backup is being made already: wait until it is done".to_owned(),
+            ));
+        };
+        Ok(self.store.back_up(to, self.clock.now()).await?)
+    }
+}

@@ -1,0 +1,118 @@
+//! Backups: a copy of the database as it is at one instant, made beside the writer.
+//!
+//! The consumers' journal is written into the database first; then a reader copies its snapshot, a few
+//! pages at a time. While it reads, the write-ahead log cannot be started over: it grows by what is
+//! written meanwhile, and a copy that takes too long for that is given up.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use headrace_model::Timestamp;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::SqliteStore;
+use super::error::{Tx, backend, io_error};
+use super::pool::Pool;
+use crate::draft::{Draft, remove, with_ending};
+use crate::{Result, StoreError};
+
+/// The table that only backups have: when it was made. The first start of the restored database
+/// takes it out again.
+pub(super) const MARK: &str = "backup";
+const ACTION: &str = "back the database up";
+/// Pages that are copied before anything else is looked at: 1 MiB.
+const STEP: i32 = 256;
+/// Steps between syncs of the copy. Without them, the sync of a commit could have to wait for all of
+/// the copy to reach the disk.
+const STEPS_BETWEEN_SYNCS: u32 = 8;
+/// The size of the write-ahead log, in bytes, at which a backup is given up.
+const LOG_TOO_LONG: u64 = 8 << 30;
+
+impl SqliteStore {
+    /// Makes a backup.
+    pub(super) async fn copy_to(&self, to: &Path, now: Timestamp) -> Result<()> {
+        self.check_open()?;
+        if to.symlink_metadata().is_ok() {
+            return Err(exists(to));
+        }
+        // Acknowledgements that were answered are in the journal.
+        self.write_journalled().durable().await?;
+        let (place, pool) = (to.to_owned(), Arc::clone(&self.readers));
+        let copy = move |db: &Connection| copy(db, &place, now, &pool);
+        self.readers.read(ACTION, copy).await
+    }
+}
+
+fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<()> {
+    let failed = |error| io_error("write the backup", error);
+    let (draft, file) = Draft::begin(place).map_err(failed)?;
+    let log = snapshot
+        .path()
+        .map(|path| PathBuf::from(format!("{path}-wal")));
+    let log_len = || log.as_ref().and_then(|log| log.metadata().ok());
+    remove_companions(draft.path()).map_err(failed)?;
+    let mut copy = open(draft.path())?;
+    // Begins the snapshot: without it every step would have one of its own.
+    snapshot.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    {
+        let copying = Backup::new(snapshot, &mut copy)?;
+        let mut steps = 0;
+        loop {
+            match copying.step(STEP)? {
+                StepResult::Done => break,
+                StepResult::More => steps += 1,
+                held => return Err(backend(ACTION, format!("the copy is {held:?}")).into()),
+            }
+            if steps % STEPS_BETWEEN_SYNCS == 0 {
+                file.sync_data().map_err(failed)?;
+            }
+            if pool.is_closed() {
+                return Err(StoreError::Closed.into());
+            }
+            if log_len().is_some_and(|log| log.len() > LOG_TOO_LONG) {
+                return Err(StoreError::Overtaken.into());
+            }
+        }
+    }
+    mark(&copy, now)?;
+    copy.close().map_err(|(_, error)| error)?;
+    match draft.finish() {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(place).into()),
+        finished => Ok(finished.map_err(failed)?),
+    }
+}
+
+/// Opens the copy that is being made. It is worth nothing before it is whole, so nothing is synced and
+/// no journal is kept.
+fn open(path: &Path) -> Tx<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.pragma_update(None, "locking_mode", "exclusive")?;
+    db.pragma_update(None, "synchronous", "off")?;
+    db.pragma_update(None, "journal_mode", "off")?;
+    db.pragma_update(None, "cache_size", STEP)?;
+    Ok(db)
+}
+
+fn mark(copy: &Connection, now: Timestamp) -> Tx<()> {
+    copy.execute_batch(&format!("create table {MARK} (made_at integer not null)"))?;
+    copy.execute(
+        &format!("insert into {MARK} (made_at) values (?)"),
+        params![now.as_micros()],
+    )?;
+    Ok(())
+}
+
+/// Removes what `SQLite` keeps beside a database, of one that is none yet.
+pub(super) fn remove_companions(database: &Path) -> std::io::Result<()> {
+    let mut endings = ["-wal", "-shm"].into_iter();
+    endings.try_for_each(|ending| remove(&with_ending(database, ending)))
+}
+
+fn exists(to: &Path) -> StoreError {
+    StoreError::Exists {
+        path: to.display().to_string(),
+    }
+}

@@ -1,0 +1,197 @@
+//! Restoring a backup, and what the first start of a restored database does.
+//!
+//! What was written after the backup is gone, but workers, readers and their tokens remember it. Two
+//! things must not be mistaken for each other because they have the same number: so the log, the
+//! generations and the numbers of consumers go on above those that may have been given since.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use headrace_model::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::backup::{MARK, remove_companions};
+use super::error::{FILE, Fault, Tx, backend, io_error};
+use super::lock::DirLock;
+use super::streams::HIGHEST_IDX;
+use super::{journal, migrate, steps};
+use crate::draft::{Draft, remove, sync_directory_of, with_ending};
+use crate::{Kind, Result, StoreError};
+
+/// A backup that was looked through and is about to become the database.
+const RESTORED: &str = "headrace.db.restored";
+/// Entries that may have been appended in each second since the backup, at most, and some more.
+const ENTRIES_PER_SECOND: u64 = 10_000;
+const ENTRIES: u64 = 1_000_000;
+/// The same of generations and of new consumers.
+const NUMBERS_PER_SECOND: u32 = 1;
+const NUMBERS: u32 = 1_000;
+
+/// Makes the backup the database in the directory.
+pub(crate) async fn restore(directory: &Path, backup: &Path, replace: bool) -> Result<()> {
+    let (directory, backup) = (directory.to_owned(), backup.to_owned());
+    let restoring =
+        tokio::task::spawn_blocking(move || restore_blocking(&directory, &backup, replace));
+    match restoring.await {
+        Ok(restored) => restored,
+        Err(panicked) => Err(backend("restore the backup", panicked)),
+    }
+}
+
+fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()> {
+    let mut source = File::open(backup).map_err(|error| backend("open the backup", error))?;
+    if !replace && has_data(directory) {
+        return Err(StoreError::NotEmpty {
+            path: directory.display().to_string(),
+        });
+    }
+    let _lock = DirLock::take(directory)?;
+    let failed = |error| io_error("copy the backup into the data directory", error);
+    let restored = directory.join(RESTORED);
+    remove(&restored).map_err(failed)?;
+    remove_companions(&with_ending(&restored, ".part")).map_err(failed)?;
+    let (draft, mut file) = Draft::begin(&restored).map_err(failed)?;
+    io::copy(&mut source, &mut file).map_err(failed)?;
+    let checked = look_through(draft.path()).map_err(|fault| why_not(fault, backup));
+    remove_companions(draft.path()).map_err(failed)?;
+    checked?;
+    draft.finish().map_err(failed)?;
+    finish(directory)
+}
+
+/// Whether the directory holds a store.
+pub(crate) fn has_data(directory: &Path) -> bool {
+    let log = format!("{FILE}-wal");
+    let files = [FILE, &log, RESTORED].into_iter().chain(journal::FILES);
+    let mut lengths = files.map(|name| fs::metadata(directory.join(name)).map_or(0, |of| of.len()));
+    lengths.any(|length| length > 0)
+}
+
+/// Whether it is a backup of a version that is known, and whole.
+fn look_through(file: &Path) -> Tx<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(file, flags)?;
+    if made_at(&db)?.is_none() {
+        let path = file.display().to_string();
+        return Err(StoreError::NotABackup { path }.into());
+    }
+    migrate::check(&db)?;
+    let found: String = db.query_row("pragma integrity_check(1)", [], |row| row.get(0))?;
+    match found.as_str() {
+        "ok" => Ok(()),
+        _ => Err(StoreError::Damaged { what: found }.into()),
+    }
+}
+
+fn why_not(fault: Fault, backup: &Path) -> StoreError {
+    let path = backup.display().to_string();
+    match fault.during("look through the backup") {
+        StoreError::NotABackup { .. } => StoreError::NotABackup { path },
+        error @ StoreError::Damaged { .. } => StoreError::BrokenBackup {
+            path,
+            source: error.into(),
+        },
+        error => error,
+    }
+}
+
+/// When the backup was made; `None` where it is none.
+fn made_at(db: &Connection) -> Tx<Option<Timestamp>> {
+    let is_backup: bool = db.query_row(
+        "select exists (select 1 from sqlite_schema where type = 'table' and name = ?)",
+        [MARK],
+        |row| row.get(0),
+    )?;
+    if !is_backup {
+        return Ok(None);
+    }
+    let made_at = db
+        .query_row(&format!("select made_at from {MARK}"), [], |row| row.get(0))
+        .optional()?;
+    Ok(made_at.map(Timestamp::from_micros))
+}
+
+/// Puts a backup that was looked through in the database's place. Also what the next start does where
+/// that was cut off.
+pub(super) fn finish(directory: &Path) -> Result<()> {
+    let restored = directory.join(RESTORED);
+    if !restored.exists() {
+        return Ok(());
+    }
+    let file = directory.join(FILE);
+    let finish = || -> io::Result<()> {
+        // They belong to the database that was there.
+        remove_companions(&file)?;
+        sync_directory_of(&file)?;
+        fs::rename(&restored, &file)?;
+        sync_directory_of(&file)
+    };
+    finish().map_err(|error| io_error("put the backup in the database's place", error))
+}
+
+/// The first start of a restored database: see above.
+pub(super) fn settle(db: &mut Connection, directory: &Path) -> Tx<()> {
+    let Some(made_at) = made_at(db)? else {
+        return Ok(());
+    };
+    // What is in the journal was never on top of this database.
+    forget_journal(directory)
+        .map_err(|error| io_error("remove the journal of the replaced database", error))?;
+    let tx = db.transaction()?;
+    let now = "select cast(unixepoch('subsec') * 1000000 as integer)";
+    let now = Timestamp::from_micros(tx.query_row(now, [], |row| row.get(0))?);
+    let since = u64::try_from((now.as_micros() - made_at.as_micros()) / 1_000_000).unwrap_or(0);
+    let entries = ENTRIES.saturating_add(since.saturating_mul(ENTRIES_PER_SECOND));
+    let seconds = u32::try_from(since).unwrap_or(u32::MAX);
+    let numbers = NUMBERS.saturating_add(seconds.saturating_mul(NUMBERS_PER_SECOND));
+    forget_deliveries(&tx, made_at, numbers)?;
+    // Those without entries may have got some.
+    tx.execute(
+        "insert into stream (id, last_idx, last_updated_at, bytes)
+         select id, 0, 0, 0 from object where kind = ? and id not in (select id from stream)",
+        [Kind::Stream as u8],
+    )?;
+    tx.execute(
+        "update stream set last_idx = last_idx + min(?, (? - last_idx) / 2)",
+        [entries.cast_signed(), HIGHEST_IDX.cast_signed()],
+    )?;
+    tx.execute(
+        "insert into sqlite_sequence (name, seq)
+         select 'consumer', 0 where not exists (select 1 from sqlite_sequence where name = 'consumer')",
+        [],
+    )?;
+    tx.execute(
+        "update sqlite_sequence set seq = seq + ? where name = 'consumer'",
+        [numbers],
+    )?;
+    tx.execute_batch(&format!("drop table {MARK}"))?;
+    tx.commit()?;
+    tracing::info!(%made_at, "a backup was restored: what workers had is delivered again");
+    Ok(())
+}
+
+fn forget_journal(directory: &Path) -> io::Result<()> {
+    let files: Vec<PathBuf> = journal::FILES.map(|name| directory.join(name)).into();
+    files.iter().try_for_each(|file| remove(file))?;
+    files.first().map_or(Ok(()), |file| sync_directory_of(file))
+}
+
+/// What was with workers is due since then.
+fn forget_deliveries(db: &Connection, due: Timestamp, generations: u32) -> Tx<()> {
+    for id in steps::ids(db)? {
+        let mut loaded = steps::load(db, id)?;
+        let consumer = &mut loaded.machine;
+        consumer.forget_deliveries(due, generations);
+        let step = steps::Step {
+            no: loaded.no,
+            seq: loaded.seq,
+            position: consumer.position(),
+            generation: consumer.generation(),
+            redriving: consumer.redriving(),
+            changes: consumer.take_changes(),
+        };
+        steps::write(db, &step)?;
+    }
+    Ok(())
+}
