@@ -7,6 +7,8 @@ mod breakpoint;
 mod error;
 mod object;
 mod open;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sqlite;
 mod stream;
 

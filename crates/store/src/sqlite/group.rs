@@ -41,6 +41,26 @@ pub(super) fn run(
     checkpoints.at_end(db);
 }
 
+/// Runs what is queued now, then clears up: one turn of [`run`] without a thread.
+#[cfg(feature = "simulation")]
+pub(super) fn run_queued(
+    db: &Connection,
+    queue: &Receiver<Box<dyn Job>>,
+    checkpoints: &mut Checkpoints,
+    clearing: &Clearing,
+) {
+    while let Ok(first) = queue.try_recv() {
+        let mut group = collect(first, queue);
+        while !group.is_empty() {
+            commit(db, &mut group);
+        }
+        checkpoints.after_commit(db);
+    }
+    while clearing.is_pending() {
+        clearing.clear_some(db);
+    }
+}
+
 /// The next job, or `None` when no more can come. While none is there, there is time to clear up.
 fn first_of_group(
     db: &Connection,

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::error::{Tx, backend};
+use super::error::Tx;
+use super::off_runtime;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
@@ -41,15 +42,12 @@ impl Pool {
             .await
             .map_err(|_closed| StoreError::Closed)?;
         let pool = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || {
+        off_runtime(action, move || {
             let answer = pool.on_snapshot(query);
             drop(permit);
             answer.map_err(|fault| fault.during(action))
-        });
-        match reading.await {
-            Ok(answer) => answer,
-            Err(panicked) => Err(backend(action, panicked)),
-        }
+        })
+        .await?
     }
 
     /// Ends the pool; reads after it fail.

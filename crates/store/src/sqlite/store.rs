@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::append::{self, Prepared};
-use super::error::backend;
 use super::turn::counts;
-use super::{SqliteStore, dead, idempotency, keys, objects, read, rows, steps, syncing};
+use super::{
+    SqliteStore, dead, idempotency, keys, objects, off_runtime, read, rows, steps, syncing,
+};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
     Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
@@ -351,9 +352,6 @@ impl Store for SqliteStore {
         self.closed.store(true, Ordering::SeqCst);
         self.readers.close();
         let writer = Arc::clone(&self.writer);
-        let ending = tokio::task::spawn_blocking(move || writer.close());
-        ending
-            .await
-            .map_err(|panicked| backend("end the writer", panicked))
+        off_runtime("end the writer", move || writer.close()).await
     }
 }
