@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use headrace_engine::{Error, NewCredential};
+use headrace_engine::{Error, NewCredential, SyncPatch};
 use headrace_model::config::{self, DeliverPolicy, Frequency, HttpConsumer, RateLimit};
 use headrace_model::filter::Filter;
 use headrace_model::secret::Secret;
-use headrace_model::{ConsumerId, CredentialId, OrgId, StreamId};
+use headrace_model::{CredentialId, OrgId, StreamId};
+use headrace_sandbox::stripe::Collection;
 use uuid::Uuid;
 
 use super::machine::Process;
@@ -19,7 +21,10 @@ use super::world::{World, lock};
 pub(super) const ORG: OrgId = OrgId(Uuid::from_u128(1));
 pub(super) const STREAM: StreamId = StreamId(Uuid::from_u128(2));
 const CREDENTIAL: Uuid = Uuid::from_u128(3);
-pub(super) const SYNC: Uuid = Uuid::from_u128(4);
+
+fn sync_id(number: u64) -> Uuid {
+    Uuid::from_u128(1_000 + u128::from(number))
+}
 
 pub(super) fn consumer_id(number: u64) -> Uuid {
     Uuid::from_u128(100 + u128::from(number))
@@ -27,22 +32,31 @@ pub(super) fn consumer_id(number: u64) -> Uuid {
 
 impl Process {
     /// Makes what is not there yet; tries until it is.
-    pub(super) async fn set_up(self: &Arc<Self>) {
+    pub(super) async fn set_up(&self) {
         self.insist(async || self.make_stream().await).await;
+        let syncs = self.world.syncs.load(Ordering::SeqCst);
+        for number in 0..syncs {
+            self.insist(async || self.remove_sync(number).await).await;
+        }
         self.insist(async || self.make_sync().await).await;
         for number in 0..self.world.plan.consumers {
             self.insist(async || self.make_consumer(number).await).await;
+            let id = consumer_id(number);
+            if lock(&self.world.ledgers).consumers[&id].unsure {
+                self.insist(async || self.take_stock(id).await).await;
+            }
         }
     }
 
     /// Repeats until it succeeds.
     pub(super) async fn insist<T>(&self, mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> T {
         loop {
+            let was_calm = self.world.is_calm();
             let tried = attempt().await;
             still_up(&self.world).await;
             match tried {
                 Ok(done) => return done,
-                Err(error) if self.world.is_calm() => {
+                Err(error) if was_calm => {
                     self.world.violated(format!("refused: {error:?}"));
                     std::future::pending::<()>().await;
                 }
@@ -50,6 +64,66 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
+    }
+
+    /// The sync of now.
+    pub(super) fn sync_id(&self) -> Uuid {
+        sync_id(self.world.syncs.load(Ordering::SeqCst))
+    }
+
+    async fn remove_sync(&self, number: u64) -> Result<(), Error> {
+        let id = sync_id(number);
+        let sync = match self.engine.sync(ORG, &id.to_string()).await {
+            Err(Error::NotFound { .. }) => return Ok(()),
+            sync => sync?,
+        };
+        let purge = lock(&self.world.ledgers).purged.contains(&id);
+        self.engine.remove_sync(sync, purge).await
+    }
+
+    /// Looks how a consumer is that an operator was cut off in changing.
+    async fn take_stock(&self, id: Uuid) -> Result<(), Error> {
+        let consumer = self.engine.consumer(ORG, &id.to_string()).await?;
+        let (generation, last) = (self.generation(id).await, self.last_idx().await);
+        let mut ledgers = lock(&self.world.ledgers);
+        let ledger = ledgers.consumers.entry(id).or_default();
+        ledger.settle_on(&consumer.value);
+        ledger.begin(generation, last);
+        Ok(())
+    }
+
+    /// Makes the sync what it is meant to be, whatever an operator was cut off in.
+    pub(super) async fn put_right(&self) {
+        let engine = &self.engine;
+        let name = self.sync_id().to_string();
+        let patch = SyncPatch {
+            enabled: Some(true),
+            collection_ids: Some(self.collections()),
+            ..SyncPatch::default()
+        };
+        let change = async || {
+            let sync = engine.sync(ORG, &name).await?;
+            engine.patch_sync(sync, patch.clone(), false).await
+        };
+        self.insist(change).await;
+        for collection in self.collections() {
+            let resume = async || {
+                let sync = engine.sync(ORG, &name).await?;
+                engine.pause_collection(sync, &collection, false).await
+            };
+            self.insist(resume).await;
+        }
+    }
+
+    /// The sync of now was removed: the next one is another.
+    pub(super) fn next_sync(&self) {
+        self.world.syncs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The collections that are synced.
+    pub(super) fn collections(&self) -> Vec<String> {
+        let synced = self.world.plan.collections.iter();
+        synced.map(|at| COLLECTIONS[*at].0.to_owned()).collect()
     }
 
     async fn make_stream(&self) -> Result<(), Error> {
@@ -61,7 +135,7 @@ impl Process {
         made.map(drop)
     }
 
-    async fn make_sync(&self) -> Result<(), Error> {
+    pub(super) async fn make_sync(&self) -> Result<(), Error> {
         let credential = NewCredential {
             kind: "stripe_key".to_owned(),
             name: None,
@@ -80,7 +154,7 @@ impl Process {
             slug: None,
             stream_id: STREAM,
             credential_id: CredentialId(CREDENTIAL),
-            collection_ids: collections(&self.world),
+            collection_ids: self.collections(),
             rate_limit: Some(RateLimit {
                 allowed_requests: self.world.plan.rate,
                 interval: 1.0,
@@ -95,7 +169,7 @@ impl Process {
         };
         let made = self
             .engine
-            .create_sync(ORG, sync, Some(credential), Some(SYNC));
+            .create_sync(ORG, sync, Some(credential), Some(self.sync_id()));
         made.await.map(drop)
     }
 
@@ -126,30 +200,18 @@ impl Process {
         };
         let made = self.engine.create_consumer(ORG, value.clone(), Some(id));
         made.await?;
-        let mut generation = 0;
-        let store = &self.store;
-        let look = &mut |state: &headrace_model::delivery::Consumer| {
-            generation = state.generation();
-        };
-        store.inspect(ConsumerId(id), look).await?;
+        let generation = self.generation(id).await;
         let from = match value.deliver_policy {
             DeliverPolicy::All => 0,
-            _ => store.last_idx(STREAM).await?,
+            _ => self.last_idx().await,
         };
         let mut ledgers = lock(&self.world.ledgers);
         let ledger = ledgers.consumers.entry(id).or_default();
-        ledger.ack_wait_ms = value.ack_wait_ms;
         ledger.max_deliver = u32::try_from(value.max_deliver).ok();
-        ledger.filters = value.filters;
+        ledger.settle_on(&value);
         ledger.begin(generation, from);
         Ok(())
     }
-}
-
-/// The collections that are synced.
-pub(super) fn collections(world: &World) -> Vec<String> {
-    let synced = world.plan.collections.iter();
-    synced.map(|at| COLLECTIONS[*at].0.to_owned()).collect()
 }
 
 /// The account changes, while there is trouble.
@@ -158,6 +220,14 @@ pub(super) async fn change_account(world: Arc<World>) {
         tokio::time::sleep(world.plan.changes_every).await;
         let changes = usize::try_from(world.chance().between(1, 3)).unwrap();
         world.note(|| format!("{changes} changes"));
+        let before = world.stripe.count(Collection::Event);
         world.stripe.mutate_randomly(changes);
+        world.tell(|| {
+            let events = world.stripe.list_all(Collection::Event);
+            let news = events.iter().take(events.len() - before);
+            let words =
+                news.map(|event| format!("{} {}", event["type"], event["data"]["object"]["id"]));
+            words.collect::<Vec<_>>().join(", ")
+        });
     }
 }

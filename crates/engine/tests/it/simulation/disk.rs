@@ -110,8 +110,15 @@ impl Store for Disk {
         now: Timestamp,
         batches: Vec<Batch>,
     ) -> Result<Vec<Result<Appended>>> {
-        self.call("append", self.store.append(stream, now, batches))
-            .await
+        let seen = batches.iter().flat_map(|batch| &batch.seen);
+        let seen: Vec<String> = seen
+            .map(|(_, seen)| format!("{} {:?}", seen.upstream_id, seen.version))
+            .collect();
+        let done = self
+            .call("append", self.store.append(stream, now, batches))
+            .await;
+        self.world.tell(|| format!("appended {seen:?}: {done:?}"));
+        done
     }
 
     async fn read(&self, stream: StreamId, selection: &Selection, range: Range) -> Result<Page> {

@@ -1,7 +1,8 @@
 //! What the world outside has seen of the streams and consumers, and whether it may have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use headrace_model::config::HttpConsumer;
 use headrace_model::delivery::Token;
 use headrace_model::filter::Filter;
 use headrace_model::{RecordId, Timestamp};
@@ -15,6 +16,8 @@ pub(super) struct Ledgers {
     /// What was shown under each index.
     log: HashMap<u64, Shown>,
     pub(super) consumers: BTreeMap<Uuid, Ledger>,
+    /// Syncs whose records were purged.
+    pub(super) purged: BTreeSet<Uuid>,
 }
 
 #[derive(PartialEq, Debug)]
@@ -34,6 +37,8 @@ pub(super) struct Ledger {
     pub(super) max_deliver: Option<u32>,
     /// Something that is being changed may be in effect or not.
     pub(super) unsure: bool,
+    /// How often its settings were changed.
+    pub(super) changes: u64,
     /// It began anew with this generation.
     pub(super) generation: u32,
     /// Whatever matches and comes after this index is to be delivered.
@@ -67,6 +72,8 @@ pub(super) struct Handed {
 pub(super) struct Asked {
     pub(super) at: Timestamp,
     pub(super) steps: u64,
+    /// How often the settings had been changed; `None` while that is not known.
+    pub(super) changes: Option<u64>,
     pub(super) answered: Timestamp,
 }
 
@@ -110,7 +117,8 @@ impl Ledger {
         if let Some(track) = track.filter(|_| !self.unsure) {
             track.check(message, asked, time.steps())?;
         }
-        if self.max_deliver.is_some_and(|max| leased.attempts > max) && !self.unsure {
+        let is_sure = asked.changes == self.changes();
+        if self.max_deliver.is_some_and(|max| leased.attempts > max) && is_sure {
             return Err(format!("delivered too often: {leased:?}"));
         }
         let ack_wait = std::time::Duration::from_millis(self.ack_wait_ms);
@@ -118,7 +126,7 @@ impl Ledger {
             idx: leased.idx,
             attempts: leased.attempts,
             generation: leased.generation,
-            out: (!self.unsure).then_some((asked.at + ack_wait, asked.steps)),
+            out: is_sure.then_some((asked.at + ack_wait, asked.steps)),
             acked: false,
         };
         self.tracks.insert(leased.record, track);
@@ -148,12 +156,32 @@ impl Ledger {
     }
 
     /// The window was extended.
-    pub(super) fn extended(&mut self, handed: &Handed, at: Timestamp, steps: u64) {
-        let ack_wait = std::time::Duration::from_millis(self.ack_wait_ms);
+    pub(super) fn extended(&mut self, handed: &Handed, until: Timestamp, steps: u64) {
         let unsure = self.unsure;
         if let Some(track) = self.track(handed) {
-            track.out = (!unsure).then_some((at + ack_wait, steps));
+            track.out = (!unsure).then_some((until, steps));
         }
+    }
+
+    /// From now on it has these settings.
+    pub(super) fn settle_on(&mut self, value: &HttpConsumer) {
+        self.unsure = false;
+        self.changes += 1;
+        self.ack_wait_ms = value.ack_wait_ms;
+        self.filters = value.filters.clone();
+        let limits = self.max_deliver.zip(u32::try_from(value.max_deliver).ok());
+        self.max_deliver = limits.map(|(one, other)| one.max(other));
+    }
+
+    /// How often its settings were changed, while that is known.
+    pub(super) fn changes(&self) -> Option<u64> {
+        (!self.unsure).then_some(self.changes)
+    }
+
+    /// Whether the filter takes what is in this collection.
+    pub(super) fn takes(&self, collection: &str, deleted: bool) -> bool {
+        let wanted = self.filters.deleted;
+        self.filters.takes_collection(collection) && wanted.is_none_or(|wanted| wanted == deleted)
     }
 
     /// It begins anew after this index.

@@ -10,6 +10,7 @@ use tokio::runtime::Builder;
 
 use super::account::{change_account, consumer_id};
 use super::machine::{Hardware, Process};
+use super::operator::Operator;
 use super::workers::Worker;
 use super::world::World;
 
@@ -103,6 +104,21 @@ async fn go_on(world: &Arc<World>, directory: &Path) -> End {
             tokio::spawn(worker.run());
         }
     }
+    tokio::spawn(set_the_clock(Arc::clone(world)));
+    let operator = Operator {
+        process: Arc::clone(&process),
+        rng: world.chance().fork(),
+    };
+    tokio::select! {
+        biased;
+        end = until_stopped(&process) => end,
+        never = operator.run() => match never {},
+    }
+}
+
+/// Lets the process run until it is stopped, or all is well.
+async fn until_stopped(process: &Process) -> End {
+    let world = &process.world;
     let rest = rest_of_troubles(world);
     let stop = world.plan.stop_every.map(|every| {
         let most = u64::try_from(every.as_millis()).unwrap();
@@ -116,6 +132,13 @@ async fn go_on(world: &Arc<World>, directory: &Path) -> End {
     }
     // A tick later, it is calm.
     tokio::time::sleep(rest + Duration::from_millis(2)).await;
+    if !world.was_calm_at_start() {
+        // What a removal has left is cleared away by the next process.
+        process.stop().await;
+        return End::Down;
+    }
+    process.set_up().await;
+    process.put_right().await;
     if let Err(words) = process.comes_right().await {
         world.violated(words);
     }
@@ -126,4 +149,22 @@ async fn go_on(world: &Arc<World>, directory: &Path) -> End {
 fn rest_of_troubles(world: &World) -> Duration {
     let elapsed = Duration::from_micros(world.time.elapsed().unsigned_abs());
     world.plan.troubles.saturating_sub(elapsed)
+}
+
+/// The machine's clock goes wrong, by up to an hour.
+async fn set_the_clock(world: Arc<World>) {
+    const HOUR: i64 = 3_600_000_000;
+    let Some(every) = world.plan.clock_every else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(every).await;
+        if world.is_calm() {
+            return;
+        }
+        let ahead = *world
+            .chance()
+            .pick(&[-HOUR, -1_000_000, 0, 2_000_000, HOUR]);
+        world.step_clock(ahead);
+    }
 }

@@ -16,6 +16,7 @@ mod disk;
 mod ledger;
 mod life;
 mod machine;
+mod operator;
 mod plan;
 mod rng;
 mod wire;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headrace_engine::{Caller, Settlement, Stored};
+use headrace_engine::{Caller, Delivery, Settlement, Stored};
 use headrace_model::ConsumerId;
 use headrace_model::config::{HttpConsumer, Scope};
 use headrace_store::Message;
@@ -73,20 +73,23 @@ impl Worker {
             (false, false) => Duration::ZERO,
         };
         let (at, steps) = (engine.clock().now(), world.time.steps());
+        let changes = self.ledger(|ledger| ledger.changes());
         let delivery = engine.next(&caller(), &consumer, batch, wait).await;
         still_up(world).await;
-        let messages = delivery.ok()?.messages;
+        let Delivery { messages, book, .. } = delivery.ok()?;
         let answered = engine.clock().now();
         let asked = Asked {
             at,
             steps,
+            changes,
             answered,
         };
         if messages.len() > batch {
             world.violated(format!("{} messages, not {batch}", messages.len()));
         }
         for message in &messages {
-            self.got(message, asked);
+            let (lane, _) = book.lane(message.row.lane).unwrap();
+            self.got(message, &lane.collection, asked);
         }
         let number = ConsumerId(consumer.id).number();
         let hand = |message: &Message| Handed {
@@ -97,17 +100,16 @@ impl Worker {
     }
 
     /// Looks at a message.
-    fn got(&self, message: &Message, asked: Asked) {
+    fn got(&self, message: &Message, collection: &str, asked: Asked) {
         let world = &self.process.world;
         world.note(|| format!("got {:?}", message.leased));
         let mut ledgers = lock(&world.ledgers);
         let seen = ledgers.saw(&message.row);
         let ledger = ledgers.consumers.entry(self.consumer).or_default();
-        let wanted = ledger.filters.deleted;
-        let matches = wanted.is_none_or(|deleted| deleted == message.row.deleted);
-        let filtered = match matches || ledger.unsure {
-            true => Ok(()),
-            false => Err(format!("the filter does not take {:?}", message.leased)),
+        let is_sure = asked.changes.is_some() && asked.changes == ledger.changes();
+        let filtered = match is_sure && !ledger.takes(collection, message.row.deleted) {
+            true => Err(format!("the filter does not take {:?}", message.leased)),
+            false => Ok(()),
         };
         let checked = seen.and(filtered);
         if let Err(words) = checked.and_then(|()| ledger.delivered(message, asked, &world.time)) {
@@ -186,8 +188,9 @@ impl Worker {
         };
         let world = &self.process.world;
         let (at, steps) = (self.process.engine.clock().now(), world.time.steps());
+        let until = at + Duration::from_millis(consumer.value.ack_wait_ms);
         if self.settle(consumer, &settlement).await == Some(1) {
-            self.ledger(|ledger| ledger.extended(handed, at, steps));
+            self.ledger(|ledger| ledger.extended(handed, until, steps));
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) struct World {
     pub(super) arrivals: Mutex<Arrivals>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
+    started_calm: AtomicBool,
     /// The process is at its end: nothing it does has an effect.
     down: AtomicBool,
     /// Rings when the process is to end, or the simulation.
@@ -36,6 +37,8 @@ pub(super) struct World {
     chance: Mutex<Rng>,
     trace: Mutex<Trace>,
     pub(super) store_calls: AtomicU64,
+    /// Syncs that were removed.
+    pub(super) syncs: AtomicU64,
 }
 
 /// The time of the simulation, and of the clocks that show it.
@@ -85,12 +88,14 @@ impl World {
             ledgers: Mutex::default(),
             arrivals: Mutex::default(),
             calm: AtomicBool::new(false),
+            started_calm: AtomicBool::new(false),
             down: AtomicBool::new(false),
             ends: Notify::new(),
             violation: Mutex::default(),
             chance: Mutex::new(rng.fork()),
             trace: Mutex::new(trace),
             store_calls: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
         };
         world.note(|| format!("{:?}", world.plan));
         Arc::new(world)
@@ -108,6 +113,11 @@ impl World {
 
     pub(super) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::SeqCst)
+    }
+
+    /// Whether the process of now was started after the troubles.
+    pub(super) fn was_calm_at_start(&self) -> bool {
+        self.started_calm.load(Ordering::SeqCst)
     }
 
     /// The troubles are over.
@@ -144,6 +154,7 @@ impl World {
         self.down.store(false, Ordering::SeqCst);
         *lock(&self.time.started) = Some(Instant::now());
         lock(&self.arrivals).forget();
+        self.started_calm.store(self.is_calm(), Ordering::SeqCst);
         self.note(|| "start".to_owned());
     }
 
@@ -152,6 +163,13 @@ impl World {
         let passed = self.time.elapsed() + i64::try_from(pause.as_micros()).unwrap();
         self.time.before.store(passed, Ordering::SeqCst);
         *lock(&self.time.started) = None;
+    }
+
+    /// Something that only a reader of the words wants to know.
+    pub(super) fn tell(&self, words: impl FnOnce() -> String) {
+        if lock(&self.trace).words.is_some() {
+            self.note(words);
+        }
     }
 
     /// Something happened.
