@@ -11,6 +11,7 @@ use headrace_model::filter::Filter;
 use headrace_model::secret::Secret;
 use headrace_model::{CredentialId, OrgId, StreamId};
 use headrace_sandbox::stripe::Collection;
+use headrace_store::StoreError;
 use uuid::Uuid;
 
 use super::machine::Process;
@@ -38,6 +39,10 @@ impl Process {
         for number in 0..syncs {
             self.insist(async || self.remove_sync(number).await).await;
         }
+        if syncs > 0 {
+            // The next one has a share of its own.
+            lock(&self.world.arrivals).forget();
+        }
         self.insist(async || self.make_sync().await).await;
         for number in 0..self.world.plan.consumers {
             self.insist(async || self.make_consumer(number).await).await;
@@ -56,6 +61,7 @@ impl Process {
             still_up(&self.world).await;
             match tried {
                 Ok(done) => return done,
+                Err(Error::ShuttingDown | Error::Store(StoreError::Closed)) => {}
                 Err(error) if was_calm => {
                     self.world.violated(format!("refused: {error:?}"));
                     std::future::pending::<()>().await;
@@ -84,7 +90,7 @@ impl Process {
     /// Looks how a consumer is that an operator was cut off in changing.
     async fn take_stock(&self, id: Uuid) -> Result<(), Error> {
         let consumer = self.engine.consumer(ORG, &id.to_string()).await?;
-        let (generation, last) = (self.generation(id).await, self.last_idx().await);
+        let (generation, last) = self.place(id).await;
         let mut ledgers = lock(&self.world.ledgers);
         let ledger = ledgers.consumers.entry(id).or_default();
         ledger.settle_on(&consumer.value);
@@ -200,10 +206,10 @@ impl Process {
         };
         let made = self.engine.create_consumer(ORG, value.clone(), Some(id));
         made.await?;
-        let generation = self.generation(id).await;
+        let (generation, last) = self.place(id).await;
         let from = match value.deliver_policy {
             DeliverPolicy::All => 0,
-            _ => self.last_idx().await,
+            _ => last,
         };
         let mut ledgers = lock(&self.world.ledgers);
         let ledger = ledgers.consumers.entry(id).or_default();

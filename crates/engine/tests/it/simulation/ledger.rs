@@ -144,7 +144,8 @@ impl Ledger {
     pub(super) fn acking(&mut self, handed: &Handed) {
         self.lets_go(handed);
         let version = (handed.record, handed.token.idx);
-        self.acked.insert(version, handed.token.generation);
+        let generation = self.acked.entry(version).or_default();
+        *generation = handed.token.generation.max(*generation);
     }
 
     /// The ack was taken.

@@ -9,6 +9,7 @@ use headrace_engine::sync::Reread;
 use headrace_engine::{Error, Stored, SyncPatch};
 use headrace_model::ConsumerId;
 use headrace_model::config::{self, DeliverPolicy, HttpConsumer};
+use headrace_model::delivery::Consumer;
 use uuid::Uuid;
 
 use super::account::{ORG, STREAM, consumer_id};
@@ -176,11 +177,11 @@ impl Operator {
             process.engine.reset_consumer(&consumer, policy).await
         };
         process.insist(reset).await;
+        let (generation, last) = process.place(id).await;
         let from = match policy {
             DeliverPolicy::All => 0,
-            _ => process.last_idx().await,
+            _ => last,
         };
-        let generation = process.generation(id).await;
         self.ledger(id, |ledger| {
             ledger.begin(generation, from);
             ledger.changes += 1;
@@ -212,7 +213,7 @@ impl Operator {
         let (view, _) = process.insist(update).await;
         let value = view.consumer.value;
         // It never goes back: what is behind now may have been passed over.
-        let last = process.last_idx().await;
+        let (_, last) = process.place(id).await;
         self.ledger(id, |ledger| {
             if ledger.filters != value.filters {
                 ledger.from = ledger.from.max(last);
@@ -251,16 +252,14 @@ impl Operator {
 }
 
 impl Process {
-    pub(super) async fn last_idx(&self) -> u64 {
-        self.store.last_idx(STREAM).await.unwrap()
-    }
-
-    pub(super) async fn generation(&self, id: Uuid) -> u32 {
-        let mut generation = 0;
-        let look = &mut |state: &headrace_model::delivery::Consumer| {
-            generation = state.generation();
+    /// The generation of a consumer, and the newest index after it.
+    pub(super) async fn place(&self, id: Uuid) -> (u32, u64) {
+        let look = async || {
+            let mut generation = 0;
+            let look = &mut |state: &Consumer| generation = state.generation();
+            self.store.inspect(ConsumerId(id), look).await?;
+            Ok((generation, self.store.last_idx(STREAM).await?))
         };
-        self.store.inspect(ConsumerId(id), look).await.unwrap();
-        generation
+        self.insist(look).await
     }
 }
