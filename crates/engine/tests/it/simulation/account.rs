@@ -223,7 +223,9 @@ impl Process {
 /// The account changes, while there is trouble.
 pub(super) async fn change_account(world: Arc<World>) {
     while !world.is_calm() {
-        tokio::time::sleep(world.plan.changes_every).await;
+        let most = u64::try_from(world.plan.changes_every.as_millis()).unwrap();
+        let pause = world.chance().millis(50, most);
+        tokio::time::sleep(pause).await;
         let changes = usize::try_from(world.chance().between(1, 3)).unwrap();
         world.note(|| format!("{changes} changes"));
         let before = world.stripe.count(Collection::Event);

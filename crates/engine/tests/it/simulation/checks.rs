@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use headrace_engine::Error;
 use headrace_engine::sync::SyncStatus;
 use headrace_model::health::HealthStatus;
 use headrace_model::{ConsumerId, LaneNo};
@@ -83,7 +84,7 @@ impl Process {
         let mut source = source(&world.stripe, &kinds);
         let lanes = self.store.lanes(STREAM).await.map_err(words)?;
         let lanes: BTreeMap<LaneNo, &Lane> = lanes.iter().map(|lane| (lane.no, lane)).collect();
-        for row in self.rows().await {
+        for row in self.rows().await.map_err(words)? {
             lock(&world.ledgers).saw(&row)?;
             let sync = lanes[&row.lane].sync;
             if sync.0 != self.sync_id() {
@@ -105,7 +106,7 @@ impl Process {
 
     /// Every consumer was given all that it selects.
     async fn is_covered(&self) -> Result<(), String> {
-        let rows = self.rows().await;
+        let rows = self.rows().await.map_err(words)?;
         let lanes = self.store.lanes(STREAM).await.map_err(words)?;
         let lanes: BTreeMap<LaneNo, &Lane> = lanes.iter().map(|lane| (lane.no, lane)).collect();
         let ids: Vec<Uuid> = lock(&self.world.ledgers)
@@ -151,19 +152,18 @@ impl Process {
     }
 
     /// All entries of the stream.
-    async fn rows(&self) -> Vec<Row> {
+    pub(super) async fn rows(&self) -> Result<Vec<Row>, Error> {
         let range = Range {
             after: 0,
             limit: 100_000,
             max_bytes: 1 << 30,
             newest_first: false,
         };
-        let selection = Selection::default();
-        self.store
-            .read(STREAM, &selection, range)
-            .await
-            .unwrap()
-            .rows
+        let page = self
+            .store
+            .read(STREAM, &Selection::default(), range)
+            .await?;
+        Ok(page.rows)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headrace_store::simulation::simulate;
@@ -105,6 +106,8 @@ async fn go_on(world: &Arc<World>, directory: &Path) -> End {
         }
     }
     tokio::spawn(set_the_clock(Arc::clone(world)));
+    let audited = Arc::clone(&process);
+    tokio::spawn(async move { audited.audit_forever().await });
     let operator = Operator {
         process: Arc::clone(&process),
         rng: world.chance().fork(),
@@ -132,7 +135,8 @@ async fn until_stopped(process: &Process) -> End {
     }
     // A tick later, it is calm.
     tokio::time::sleep(rest + Duration::from_millis(2)).await;
-    if !world.was_calm_at_start() {
+    let was_removed = world.syncs.load(Ordering::SeqCst) > 0;
+    if was_removed && !world.was_calm_at_start() {
         // What a removal has left is cleared away by the next process.
         process.stop().await;
         return End::Down;

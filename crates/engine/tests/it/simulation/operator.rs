@@ -31,10 +31,10 @@ impl Operator {
             if self.process.world.is_calm() {
                 return std::future::pending().await;
             }
-            match self.rng.below(9) {
+            match self.rng.below(11) {
                 0 => self.pause_a_collection().await,
                 1 => self.disable_for_a_while().await,
-                2 => self.read_again().await,
+                2 | 9 | 10 => self.read_again().await,
                 3 => self.drop_a_collection_for_a_while().await,
                 4 => self.remove_and_make_the_sync().await,
                 5 => self.reset().await,

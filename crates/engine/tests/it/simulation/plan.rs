@@ -72,7 +72,7 @@ impl Plan {
             true => *rng.pick(times),
             false => 0,
         };
-        let (broken_answer, slow_answer) = (often(&[4, 10, 40]), often(&[5, 30]));
+        let (broken_answer, slow_answer) = (often(&[4, 10, 40]), often(&[3, 15]));
         let (failed_commit, slow_disk) = (often(&[8, 30, 100]), often(&[3, 20]));
         let (failed_call, crash) = (often(&[20, 60, 200]), often(&[60, 200, 600]));
         let bad_worker = often(&[2, 5, 15]);
@@ -99,7 +99,7 @@ impl Plan {
             page_size: u32::try_from(*rng.pick(&[2, 5, 10, 100])).unwrap(),
             rate: u32::try_from(*rng.pick(&[4, 10, 25])).unwrap(),
             provider_limits: rng.once_in(3),
-            changes_every: Duration::from_secs(*rng.pick(&[4, 10, 30])),
+            changes_every: Duration::from_secs(*rng.pick(&[5, 15, 40])),
             consumers: rng.between(1, 2),
             workers: rng.between(1, 3),
         }
