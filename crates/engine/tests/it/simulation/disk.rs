@@ -2,10 +2,9 @@
 //!
 //! A failed call has done nothing, or all it should: over a network nobody can tell.
 
-use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use headrace_model::delivery::{Consumer, DeadLetter, Policy};
@@ -18,13 +17,14 @@ use headrace_store::{
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::watches::Watches;
 use super::wire::still_up;
-use super::world::{World, lock};
+use super::world::World;
 
 pub(super) struct Disk {
     world: Arc<World>,
     store: Arc<dyn Store>,
-    watched: Arc<Mutex<HashMap<Uuid, Vec<watch::Sender<u64>>>>>,
+    watches: Watches,
 }
 
 impl Disk {
@@ -32,7 +32,7 @@ impl Disk {
         Self {
             world,
             store,
-            watched: Arc::default(),
+            watches: Watches::default(),
         }
     }
 
@@ -51,30 +51,6 @@ impl Disk {
             true => Err(failure()),
             false => done,
         }
-    }
-
-    /// Everybody who watches is told in the order in which they began: the channel itself tells its
-    /// receivers in any order.
-    fn in_order(&self, id: Uuid, mut inner: watch::Receiver<u64>) -> watch::Receiver<u64> {
-        let sender = watch::Sender::new(*inner.borrow_and_update());
-        let receiver = sender.subscribe();
-        let mut all = lock(&self.watched);
-        match all.get_mut(&id) {
-            Some(senders) => senders.push(sender),
-            None => {
-                all.insert(id, vec![sender]);
-                let watched = Arc::clone(&self.watched);
-                tokio::spawn(async move {
-                    while inner.changed().await.is_ok() {
-                        let now = *inner.borrow_and_update();
-                        if let Some(senders) = lock(&watched).get_mut(&id) {
-                            senders.retain(|sender| sender.send(now).is_ok());
-                        }
-                    }
-                });
-            }
-        }
-        receiver
     }
 }
 
@@ -159,7 +135,7 @@ impl Store for Disk {
 
     async fn watch(&self, stream: StreamId) -> Result<watch::Receiver<u64>> {
         let inner = self.call("watch", self.store.watch(stream)).await?;
-        Ok(self.in_order(stream.0, inner))
+        Ok(self.watches.in_order(stream.0, inner))
     }
 
     async fn position_before(&self, stream: StreamId, time: Timestamp) -> Result<u64> {
@@ -269,7 +245,7 @@ impl Store for Disk {
         let inner = self
             .call("watch_consumer", self.store.watch_consumer(consumer))
             .await?;
-        Ok(self.in_order(consumer.0, inner))
+        Ok(self.watches.in_order(consumer.0, inner))
     }
 
     async fn dead_letters(

@@ -77,8 +77,7 @@ async fn live(world: &Arc<World>, directory: &Path) -> End {
         () = world.ends.notified() => End::Down,
         end = go_on(world, directory) => end,
     };
-    let pause = world.chance().millis(10, 5_000);
-    world.ended(pause);
+    world.ended(absence(world));
     end
 }
 
@@ -171,4 +170,15 @@ async fn set_the_clock(world: Arc<World>) {
             .pick(&[-HOUR, -1_000_000, 0, 2_000_000, HOUR]);
         world.step_clock(ahead);
     }
+}
+
+/// How long it takes until the next process. Where that is long, the account changes meanwhile.
+fn absence(world: &World) -> Duration {
+    const MONTH: Duration = Duration::from_secs(31 * 86_400);
+    if world.plan.absent && !world.is_calm() && !world.was_absent.swap(true, Ordering::SeqCst) {
+        // No more than may be gone without somebody's word.
+        world.stripe.mutate_randomly(5);
+        return MONTH;
+    }
+    world.chance().millis(10, 5_000)
 }

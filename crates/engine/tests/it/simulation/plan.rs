@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) operator_every: Option<Duration>,
     /// Between two steps of the machine's clock.
     pub(super) clock_every: Option<Duration>,
+    /// Whether nothing runs for a month: longer than the provider keeps its events.
+    pub(super) absent: bool,
 }
 
 impl Plan {
@@ -94,6 +96,7 @@ impl Plan {
             stop_every: every(&[20, 60, 200]),
             operator_every: every(&[5, 20, 60]),
             clock_every: every(&[30, 120]),
+            absent: rng.once_in(4),
             troubles: Duration::from_secs(rng.between(30, 200)),
             seeded: usize::try_from(rng.between(0, 25)).unwrap(),
             page_size: u32::try_from(*rng.pick(&[2, 5, 10, 100])).unwrap(),

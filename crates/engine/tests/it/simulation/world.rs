@@ -37,6 +37,8 @@ pub(super) struct World {
     chance: Mutex<Rng>,
     trace: Mutex<Trace>,
     pub(super) store_calls: AtomicU64,
+    /// Whether nothing ran for a month already.
+    pub(super) was_absent: AtomicBool,
     /// Syncs that were removed.
     pub(super) syncs: AtomicU64,
 }
@@ -95,6 +97,7 @@ impl World {
             chance: Mutex::new(rng.fork()),
             trace: Mutex::new(trace),
             store_calls: AtomicU64::new(0),
+            was_absent: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
         };
         world.note(|| format!("{:?}", world.plan));
