@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::account::{ORG, STREAM};
 use super::machine::Process;
+use super::wire::still_up;
 use super::world::lock;
 
 const EVERY: Duration = Duration::from_secs(11);
@@ -26,15 +27,18 @@ impl Process {
                 .copied()
                 .collect();
             for id in ids {
-                let audited = self.audit(id).await;
-                if self.world.is_down() {
-                    return;
-                }
-                // A store that fails can be looked at later.
-                if let Ok(Err(words)) = audited {
-                    self.world.violated(format!("consumer {id}: {words}"));
-                }
+                self.audit_one(id).await;
             }
+        }
+    }
+
+    /// Audits one consumer.
+    pub(super) async fn audit_one(&self, id: Uuid) {
+        let audited = self.audit(id).await;
+        still_up(&self.world).await;
+        // A store that fails can be looked at later.
+        if let Ok(Err(words)) = audited {
+            self.world.violated(format!("consumer {id}: {words}"));
         }
     }
 

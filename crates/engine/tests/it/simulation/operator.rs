@@ -172,12 +172,17 @@ impl Operator {
         self.say("reset");
         self.ledger(id, |ledger| ledger.unsure = true);
         let process = Arc::clone(&self.process);
+        let (before, _) = process.place(id).await;
         let reset = async || {
             let consumer = process.engine.consumer(ORG, &id.to_string()).await?;
             process.engine.reset_consumer(&consumer, policy).await
         };
         process.insist(reset).await;
         let (generation, last) = process.place(id).await;
+        if generation <= before {
+            let words = format!("consumer {id}: its tokens of before the reset are good");
+            process.world.violated(words);
+        }
         let from = match policy {
             DeliverPolicy::All => 0,
             _ => last,
@@ -220,6 +225,7 @@ impl Operator {
             }
             ledger.settle_on(&value);
         });
+        process.audit_one(id).await;
     }
 
     async fn change_the_filter(&mut self) {
