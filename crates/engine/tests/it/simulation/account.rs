@@ -61,7 +61,10 @@ impl Process {
             still_up(&self.world).await;
             match tried {
                 Ok(done) => return done,
-                Err(Error::ShuttingDown | Error::Store(StoreError::Closed)) => {}
+                // Also the provider keeps to its rate, whoever else is at it.
+                Err(
+                    Error::ShuttingDown | Error::Upstream(_) | Error::Store(StoreError::Closed),
+                ) => {}
                 Err(error) if was_calm => {
                     self.world.violated(format!("refused: {error:?}"));
                     std::future::pending::<()>().await;
