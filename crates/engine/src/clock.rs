@@ -4,10 +4,22 @@ use std::time::Duration;
 
 use headrace_model::Timestamp;
 
-/// Tells the time. Tests turn their own.
+/// Tells the time, and draws what is left to chance. Tests turn their own.
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Fills these bytes by chance: ids and pauses, nothing secret. A simulation repeats its own.
+    fn draw(&self, bytes: &mut [u8]) {
+        fill(bytes);
+    }
+}
+
+/// Bytes by the chance of this clock.
+pub(crate) fn draw<const N: usize>(clock: &dyn Clock) -> [u8; N] {
+    let mut bytes = [0; N];
+    clock.draw(&mut bytes);
+    bytes
 }
 
 /// The machine's clock.
@@ -30,10 +42,14 @@ impl Clock for SystemClock {
 /// Random bytes from the operating system.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(
-        clippy::expect_used,
-        reason = "an operating system without randomness can keep no secret"
-    )]
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    fill(&mut bytes);
     bytes
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "an operating system without randomness can keep no secret"
+)]
+fn fill(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
 }

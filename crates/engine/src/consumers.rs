@@ -72,7 +72,12 @@ impl Engine {
             .create_consumer(consumer.value.stream_id, id, position)
             .await?;
         if let Err(error) = consumer.save(&*self.store, now).await {
-            self.store.drop_consumer(id).await?;
+            // A write that failed may have been made all the same. Where nobody can tell, the next
+            // start does.
+            let found = entity::find::<HttpConsumer>(&*self.store, org, id.0).await;
+            if let Ok(None) = found {
+                self.store.drop_consumer(id).await?;
+            }
             return Err(taken(error));
         }
         self.consumer_view(consumer).await

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::Error;
 use crate::answers::Running;
 use crate::backups::Backups;
-use crate::clock::{Clock, random};
+use crate::clock::{Clock, draw};
 use crate::expiry::Expiry;
 use crate::gates::Gates;
 use crate::outbound::Outbound;
@@ -139,6 +139,6 @@ impl Engine {
     }
 
     pub(crate) fn new_id(&self) -> Uuid {
-        headrace_model::StreamId::new(self.clock.now(), random()).0
+        headrace_model::StreamId::new(self.clock.now(), draw(&*self.clock)).0
     }
 }

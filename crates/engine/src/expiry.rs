@@ -80,6 +80,7 @@ impl Engine {
             }
             let wait = self.expiry.first().map(|at| at.since(self.clock.now()));
             tokio::select! {
+                biased;
                 () = self.expiry.sooner.notified() => {}
                 () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(60))) => {}
                 () = self.stop.cancelled() => {}
@@ -101,6 +102,7 @@ impl Engine {
                 }
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 () = self.stop.cancelled() => return,
             }

@@ -144,6 +144,7 @@ impl Engine {
                 false => give_up.min(self.next_due(&consumer).await?),
             };
             tokio::select! {
+                biased;
                 _ = appended.changed() => {}
                 _ = released.changed() => {}
                 () = reconfigured => {}

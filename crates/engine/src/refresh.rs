@@ -70,6 +70,7 @@ impl Engine {
 
     async fn refresh(&self, org: OrgId, id: Uuid) {
         let found = tokio::select! {
+            biased;
             () = self.stop.cancelled() => return,
             found = self.still_opens(org, id) => found,
         };

@@ -39,6 +39,7 @@ impl Engine {
                 tracing::error!(error = %crate::chain(&error), "could not sweep the streams");
             }
             tokio::select! {
+                biased;
                 () = self.retention.0.notified() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = self.stop.cancelled() => {}

@@ -53,6 +53,10 @@ impl Breakpoint {
 /// Passes a breakpoint.
 #[cfg(debug_assertions)]
 pub fn breakpoint(at: Breakpoint) {
+    #[cfg(feature = "simulation")]
+    if let Some(machine) = crate::simulation::machine() {
+        return machine.passes(at);
+    }
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 

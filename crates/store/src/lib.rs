@@ -8,6 +8,8 @@ mod draft;
 mod error;
 mod object;
 mod open;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod sqlite;
 mod stream;
 

@@ -90,6 +90,7 @@ impl Budget {
                 Some(Timestamp::MAX) => changed.await,
                 Some(until) => {
                     tokio::select! {
+                        biased;
                         () = changed => {}
                         () = clock.sleep_until(until) => {}
                     }

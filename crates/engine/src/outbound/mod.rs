@@ -10,6 +10,7 @@ mod error;
 mod monotonic;
 mod provider_clock;
 mod send;
+mod transport;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,10 +33,11 @@ pub(crate) use account::can_open;
 pub use account::{Account, AccountError, MASK, default_limit, open_secrets, seal_secrets};
 pub use error::CallError;
 pub(crate) use send::LONGEST_PAUSE;
+pub use transport::Transport;
 
 /// The outbound HTTP client. One for the whole program.
 pub struct Outbound {
-    client: reqwest::Client,
+    transport: Arc<dyn Transport>,
     settings: OutboundSettings,
     clock: Arc<dyn Clock>,
     monotonic: Monotonic,
@@ -112,15 +114,24 @@ pub struct OutboundError(#[source] reqwest::Error);
 impl Outbound {
     /// A client that tells the time by `clock` where a provider does not.
     pub fn new(clock: Arc<dyn Clock>, settings: OutboundSettings) -> Result<Self, OutboundError> {
-        let client = send::client(&settings).map_err(OutboundError)?;
-        Ok(Self {
-            client,
+        let client = transport::client(&settings).map_err(OutboundError)?;
+        Ok(Self::over(Arc::new(client), clock, settings))
+    }
+
+    /// A client whose requests go this way.
+    pub fn over(
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        settings: OutboundSettings,
+    ) -> Self {
+        Self {
+            transport,
             settings,
             clock,
             monotonic: Monotonic::start(),
             budgets: Budgets::default(),
             provider_clocks: Mutex::new(HashMap::new()),
-        })
+        }
     }
 
     /// Makes a call: waits for the budget, asks, and asks again a few times where that may help.

@@ -9,43 +9,14 @@ use headrace_model::quota::Ended;
 use headrace_model::retry::Class;
 use reqwest::Url;
 use reqwest::header::{DATE, HeaderMap};
-use reqwest::redirect::{Attempt, Policy};
 
-use super::{Account, Call, CallError, Outbound, OutboundSettings, Response};
-use crate::clock::random;
+use super::transport::same_host;
+use super::{Account, Call, CallError, Outbound, Response};
+use crate::clock::draw;
 
-const USER_AGENT: &str = concat!("Headrace/", env!("CARGO_PKG_VERSION"));
 /// Whatever the provider says: to ask once an hour costs nothing, and a slip of its must not stop all.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
-const MAX_REDIRECTS: usize = 3;
 const MAX_ERROR_BODY: usize = 256 << 10;
-
-pub(super) fn client(settings: &OutboundSettings) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .connect_timeout(settings.connect_timeout)
-        .timeout(settings.timeout)
-        .redirect(Policy::custom(within_the_host))
-        .referer(false)
-        .build()
-}
-
-fn within_the_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let came_from = attempt.previous().last();
-    if came_from.is_some_and(|from| same_host(from, attempt.url()))
-        && attempt.previous().len() <= MAX_REDIRECTS
-    {
-        attempt.follow()
-    } else {
-        attempt.stop()
-    }
-}
-
-fn same_host(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host() == other.host()
-        && one.port_or_known_default() == other.port_or_known_default()
-}
 
 impl Outbound {
     pub(super) async fn call(&self, call: Call<'_>, attempts: u32) -> Result<Response, CallError> {
@@ -60,7 +31,7 @@ impl Outbound {
             let wait = self
                 .settings
                 .backoff
-                .wait(attempt, u64::from_le_bytes(random()));
+                .wait(attempt, u64::from_le_bytes(draw(&*self.clock)));
             let pause = match &answer {
                 Ok(_) => None,
                 Err(error) => error.throttled(),
@@ -106,12 +77,10 @@ impl Outbound {
         let method = match call.request.method {
             Method::Get => reqwest::Method::GET,
         };
-        let request = self
-            .client
-            .request(method, url)
-            .headers(account.headers().clone());
+        let mut request = reqwest::Request::new(method, url);
+        *request.headers_mut() = account.headers().clone();
         let (sent, begun_at) = (self.monotonic.now(), self.clock.now());
-        let mut response = request.send().await.map_err(network)?;
+        let mut response = self.transport.exchange(request).await.map_err(network)?;
         self.learn_time(account, response.headers(), sent);
         let (status, headers) = (
             response.status().as_u16(),

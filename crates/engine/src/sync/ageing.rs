@@ -24,6 +24,7 @@ pub(super) async fn run(context: Arc<Context>) {
             }
         }
         tokio::select! {
+            biased;
             () = context.stop.cancelled() => return,
             () = tokio::time::sleep(context.parts.settings.ageing) => {}
         }

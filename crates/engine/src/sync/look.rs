@@ -57,7 +57,7 @@ pub(super) struct Poll {
 /// What one page of events asks for in one collection.
 #[derive(Default)]
 pub(super) struct Work {
-    pub(super) seen: HashMap<String, Observation>,
+    pub(super) seen: BTreeMap<String, Observation>,
     pub(super) refetch: BTreeSet<String>,
     pub(super) relist: BTreeSet<String>,
     pub(super) newest: Option<Timestamp>,

@@ -1,5 +1,6 @@
 //! How long to wait: between two looks, and after failures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headrace_model::config::Frequency;
@@ -7,12 +8,12 @@ use headrace_model::retry::Backoff;
 
 use super::failure::Next;
 use super::supervisor::SyncSettings;
-use crate::clock::random;
+use crate::clock::{Clock, draw};
 use crate::outbound::LONGEST_PAUSE;
 
 /// The pauses of one reconciler.
-#[derive(Debug)]
 pub(super) struct Pace {
+    clock: Arc<dyn Clock>,
     settings: SyncSettings,
     frequency: Frequency,
     pause: Duration,
@@ -20,8 +21,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(settings: SyncSettings, frequency: Frequency) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, settings: SyncSettings, frequency: Frequency) -> Self {
         Self {
+            clock,
             settings,
             frequency,
             pause: settings.poll,
@@ -42,7 +44,7 @@ impl Pace {
             Frequency::Continuous => self.pause,
             Frequency::Every(seconds) => Duration::from_secs(seconds),
         };
-        jittered(pause)
+        self.jittered(pause)
     }
 
     /// Something went well again.
@@ -56,31 +58,32 @@ impl Pace {
             base: self.settings.poll.min(Duration::from_secs(1)),
             cap: self.settings.retry_cap,
         };
-        let wait = backoff.wait(self.failures, u64::from_le_bytes(random()));
+        let wait = backoff.wait(self.failures, u64::from_le_bytes(draw(&*self.clock)));
         self.failures = self.failures.saturating_add(1);
         match next {
             Next::Retry(after) => {
                 let told = after.map(|after| after.min(LONGEST_PAUSE));
                 told.unwrap_or(wait).max(backoff.base / 2)
             }
-            Next::StandStill => jittered(self.settings.failed_pause),
+            Next::StandStill => self.jittered(self.settings.failed_pause),
             Next::Yield | Next::Stop => Duration::ZERO,
         }
     }
-}
 
-/// The pause, a tenth longer at most: many syncs must not fall into step.
-fn jittered(pause: Duration) -> Duration {
-    let [part] = random();
-    pause + pause / 10 * u32::from(part) / 255
+    /// The pause, a tenth longer at most: many syncs must not fall into step.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let [part] = draw(&*self.clock);
+        pause + pause / 10 * u32::from(part) / 255
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     fn pace(frequency: Frequency) -> Pace {
-        Pace::new(SyncSettings::default(), frequency)
+        Pace::new(Arc::new(SystemClock), SyncSettings::default(), frequency)
     }
 
     fn is_about(pause: Duration, seconds: u64) -> bool {

@@ -131,7 +131,8 @@ impl Reconcilers {
 }
 
 fn pace(context: &Context) -> Pace {
-    Pace::new(context.parts.settings, context.sync.sync_frequency)
+    let clock = Arc::clone(&context.parts.clock);
+    Pace::new(clock, context.parts.settings, context.sync.sync_frequency)
 }
 
 /// Removes what is stored of collections that the sync no longer reads, and remembers that less is

@@ -141,6 +141,7 @@ pub(super) async fn run(parts: Parts, entry: Arc<Entry>, stop: CancellationToken
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = entry.changed.notified() => {}
             () = sleep(pause) => {}
@@ -239,7 +240,7 @@ async fn watch_over(
 ) -> Ended {
     loop {
         tokio::select! {
-            biased;
+           biased;
             () = stop.cancelled() => return Ended::Shutdown,
             () = context.fenced.cancelled() => return Ended::Lost,
             () = context.broken.cancelled() => return Ended::Broken,

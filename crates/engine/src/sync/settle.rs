@@ -244,6 +244,7 @@ impl Watched {
 
     async fn pause(&self, pause: Duration) -> Result<(), Failure> {
         tokio::select! {
+            biased;
             () = self.context.stop.cancelled() => Err(Failure::Stopped),
             () = tokio::time::sleep(pause) => Ok(()),
         }

@@ -12,6 +12,7 @@ mod expiry;
 mod policies;
 mod removals;
 mod retention;
+mod simulation;
 mod sync;
 mod sync_behind;
 mod sync_changes;

@@ -390,7 +390,7 @@ pub(crate) fn collection<'a>(status: &'a SyncStatus, name: &str) -> &'a Collecti
 }
 
 /// What the account has, by id.
-fn source(stripe: &Stripe, collections: &[Collection]) -> BTreeMap<String, Value> {
+pub(crate) fn source(stripe: &Stripe, collections: &[Collection]) -> BTreeMap<String, Value> {
     let mut source = BTreeMap::new();
     for collection in collections {
         for object in stripe.list_all(*collection) {
@@ -402,7 +402,7 @@ fn source(stripe: &Stripe, collections: &[Collection]) -> BTreeMap<String, Value
 }
 
 /// What tells an entry from what the account has.
-fn difference(expected: Option<&Value>, row: &Row) -> Option<String> {
+pub(crate) fn difference(expected: Option<&Value>, row: &Row) -> Option<String> {
     match (expected, row.deleted) {
         (None, true) => None,
         (None, false) => Some("gone at the source".to_owned()),

@@ -108,3 +108,24 @@ async fn a_change_to_an_item_changes_its_subscription() {
         2
     );
 }
+
+#[tokio::test]
+async fn a_change_to_an_item_that_is_not_shown_is_announced() {
+    let client = Client::new().await;
+    let customer = client.create("/v1/customers", &[]).await;
+    let price = client.price().await;
+    let names: Vec<String> = (0..11)
+        .map(|index| format!("items[{index}][price]"))
+        .collect();
+    let mut form = vec![("customer", customer.as_str())];
+    form.extend(names.iter().map(|name| (name.as_str(), price.as_str())));
+    let id = client.create("/v1/subscriptions", &form).await;
+    let all = format!("/v1/subscription_items?subscription={id}&limit=100");
+    let last = client.ids(&all).await.pop().unwrap();
+    let path = format!("/v1/subscription_items/{last}");
+    for quantity in ["3", "3"] {
+        client.post(&path, &[("quantity", quantity)]).await;
+    }
+    let updates = "/v1/events?type=customer.subscription.updated";
+    assert_eq!(client.get(updates).await.ids().len(), 1);
+}

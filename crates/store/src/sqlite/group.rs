@@ -38,37 +38,52 @@ pub(super) struct Upkeep {
 }
 
 /// Runs jobs until no more can come.
-pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: Upkeep) {
-    let Upkeep {
-        mut checkpoints,
-        clearing,
-        streams,
-        health,
-    } = upkeep;
+pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, mut upkeep: Upkeep) {
     let mut vacuum = Vacuum::new(db);
-    while let Some(first) = first_of_group(db, queue, &clearing, &mut vacuum, &health) {
-        let mut group = collect(first, queue);
-        while !group.is_empty() {
-            match health.refusal() {
-                Some(refusal) => refuse(refusal, &mut group),
-                None => commit(db, &mut group, &health),
-            }
-        }
-        summary::write_down(db, &streams, false);
-        checkpoints.after_commit(db);
+    while let Some(first) = first_of_group(db, queue, &upkeep, &mut vacuum) {
+        run_group(db, collect(first, queue), &mut upkeep);
     }
-    summary::write_down(db, &streams, true);
-    checkpoints.at_end(db);
+    end(db, &mut upkeep);
+}
+
+/// Runs what is queued now, then clears up: one turn of [`run`] without a thread.
+#[cfg(feature = "simulation")]
+pub(super) fn run_queued(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: &mut Upkeep) {
+    while let Ok(first) = queue.try_recv() {
+        run_group(db, collect(first, queue), upkeep);
+    }
+    while upkeep.clearing.is_pending() {
+        upkeep.clearing.clear_some(db, &upkeep.health);
+    }
+}
+
+/// Ends a run: writes down what the next start reads.
+pub(super) fn end(db: &Connection, upkeep: &mut Upkeep) {
+    summary::write_down(db, &upkeep.streams, true);
+    upkeep.checkpoints.at_end(db);
+}
+
+fn run_group(db: &Connection, mut group: Jobs, upkeep: &mut Upkeep) {
+    while !group.is_empty() {
+        match upkeep.health.refusal() {
+            Some(refusal) => refuse(refusal, &mut group),
+            None => commit(db, &mut group, &upkeep.health),
+        }
+    }
+    summary::write_down(db, &upkeep.streams, false);
+    upkeep.checkpoints.after_commit(db);
 }
 
 /// The next job, or `None` when no more can come. While none is there, there is time to clear up.
 fn first_of_group(
     db: &Connection,
     queue: &Receiver<Box<dyn Job>>,
-    clearing: &Clearing,
+    upkeep: &Upkeep,
     vacuum: &mut Vacuum,
-    health: &Health,
 ) -> Option<Box<dyn Job>> {
+    let Upkeep {
+        clearing, health, ..
+    } = upkeep;
     loop {
         let is_good = health.refusal().is_none();
         match queue.try_recv() {

@@ -28,6 +28,8 @@ mod read;
 mod removal;
 mod restore;
 mod rows;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod steps;
 mod store;
 mod streams;
@@ -82,11 +84,7 @@ impl SqliteStore {
     /// Opens the store in this directory, and makes it where it does not exist.
     pub(crate) async fn open(directory: &Path) -> Result<Self> {
         let directory = directory.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Self::open_blocking(&directory));
-        match opening.await {
-            Ok(store) => store,
-            Err(panicked) => Err(backend("open the store", panicked)),
-        }
+        off_runtime("open the store", move || Self::open_blocking(&directory)).await?
     }
 
     fn open_blocking(directory: &Path) -> Result<Self> {
@@ -136,6 +134,20 @@ impl SqliteStore {
         }
         Ok(())
     }
+}
+
+/// Runs what blocks on a thread of its own.
+async fn off_runtime<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    #[cfg(feature = "simulation")]
+    if crate::simulation::machine().is_some() {
+        tokio::task::yield_now().await;
+        return Ok(work());
+    }
+    let working = tokio::task::spawn_blocking(work).await;
+    working.map_err(|panicked| backend(action, panicked))
 }
 
 fn open_writer(file: &Path) -> Tx<Connection> {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::error::{Tx, backend};
+use super::error::Tx;
 use super::health::Health;
+use super::off_runtime;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
@@ -48,18 +49,15 @@ impl Pool {
             .await
             .map_err(|_closed| StoreError::Closed)?;
         let pool = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || {
+        off_runtime(action, move || {
             let answer = pool.on_snapshot(query);
             drop(permit);
             answer.map_err(|fault| {
                 pool.health.note_fault(&fault);
                 fault.during(action)
             })
-        });
-        match reading.await {
-            Ok(answer) => answer,
-            Err(panicked) => Err(backend(action, panicked)),
-        }
+        })
+        .await?
     }
 
     /// Runs a query that reads little right here, where that leaves a thread for everybody else: going
@@ -75,8 +73,10 @@ impl Pool {
         if self.permits.is_closed() {
             return Err(StoreError::Closed);
         }
-        self.on_snapshot(query)
-            .map_err(|fault| fault.during(action))
+        self.on_snapshot(query).map_err(|fault| {
+            self.health.note_fault(&fault);
+            fault.during(action)
+        })
     }
 
     /// Whether the pool has ended: a long read should, too.

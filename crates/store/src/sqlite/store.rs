@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::append::{self, Prepared};
-use super::error::backend;
 use super::turn::{Safe, counts};
-use super::{SqliteStore, cache, dead, idempotency, keys, objects, read, rows, steps, syncing};
+use super::{
+    SqliteStore, cache, dead, idempotency, keys, objects, off_runtime, read, rows, steps, syncing,
+};
 use crate::{
     Answer, AnswerKey, Appended, Batch, Breakpoint, Claim, Counts, Fence, Kind, Lane, Message,
     Next, Object, Page, Place, Range, Result, Row, Selection, Store, StreamStats, Sweep, Swept,
@@ -377,15 +378,17 @@ impl Store for SqliteStore {
         self.readers.close();
         let synced = self.journal.all_synced().await;
         self.journal.close();
-        let written = self.write_journalled().durable().await.map(drop);
+        if self.journal.is_ahead()
+            && let Err(error) = self.write_journalled().durable().await
+        {
+            tracing::warn!(error = %error, "what is in the journal is written at the next start");
+        }
         let (writer, journal) = (Arc::clone(&self.writer), Arc::clone(&self.journal));
-        let ending = tokio::task::spawn_blocking(move || {
+        off_runtime("end the writer", move || {
             writer.close();
             journal.end();
-        });
-        ending
-            .await
-            .map_err(|panicked| backend("end the writer", panicked))?;
-        synced.and(written)
+        })
+        .await?;
+        synced
     }
 }

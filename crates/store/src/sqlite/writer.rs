@@ -18,6 +18,8 @@ use crate::{Result, StoreError};
 pub(super) struct Writer {
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    #[cfg(feature = "simulation")]
+    simulated: Option<super::simulated::Simulated>,
 }
 
 /// A submitted job's answer to come.
@@ -34,6 +36,21 @@ impl Writer {
     /// Starts the thread. It keeps the directory's lock until it has ended.
     pub(super) fn start(db: Connection, lock: DirLock, upkeep: Upkeep) -> Result<Self> {
         let (jobs, queue) = channel();
+        #[cfg(feature = "simulation")]
+        if crate::simulation::machine().is_some() {
+            let bench = super::simulated::Bench {
+                db,
+                queue,
+                upkeep,
+                lock,
+            };
+            let simulated = super::simulated::Simulated::start(bench);
+            return Ok(Self {
+                jobs: Mutex::new(Some(jobs)),
+                thread: Mutex::default(),
+                simulated: Some(simulated.map_err(|fault| fault.during("start the writer"))?),
+            });
+        }
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -45,6 +62,8 @@ impl Writer {
         Ok(Self {
             jobs: Mutex::new(Some(jobs)),
             thread: Mutex::new(Some(thread)),
+            #[cfg(feature = "simulation")]
+            simulated: None,
         })
     }
 
@@ -75,6 +94,10 @@ impl Writer {
         drop(jobs);
         if let Some(unsent) = unsent {
             unsent.answer(Err(StoreError::Closed));
+        }
+        #[cfg(feature = "simulation")]
+        if let Some(simulated) = &self.simulated {
+            simulated.wake();
         }
         Pending(answer)
     }
@@ -111,11 +134,19 @@ impl Writer {
         {
             tracing::error!("the store's writer had panicked");
         }
+        #[cfg(feature = "simulation")]
+        if let Some(simulated) = &self.simulated {
+            simulated.close();
+        }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        #[cfg(feature = "simulation")]
+        if self.simulated.take().is_some() {
+            return;
+        }
         self.close();
     }
 }

@@ -41,8 +41,10 @@ pub(super) fn update(
     let new = changed(state, old, params, "price")?;
     let subscription = state.find(Collection::Subscription, text_at(old, "subscription"))?;
     refuse_canceled(&subscription)?;
-    state.replace(Collection::SubscriptionItem, &new);
-    refresh(state, &subscription, cause);
+    if new != *old {
+        state.replace(Collection::SubscriptionItem, &new);
+        refresh(state, &subscription, cause);
+    }
     Ok(new)
 }
 
@@ -227,10 +229,14 @@ fn insert(state: &mut State, subscription: &str, item: NewItem, cause: &Cause) -
     object
 }
 
-/// Shows the items as they now are in their subscription.
+/// Shows the items as they now are in their subscription. A change to one that is not shown is a change
+/// to the subscription all the same.
 fn refresh(state: &mut State, subscription: &Value, cause: &Cause) {
     let mut new = subscription.clone();
     new["items"] = list(state, &owned_id(subscription));
+    if new == *subscription {
+        return state.announce(Collection::Subscription, "updated", &new, cause);
+    }
     state.update(
         Collection::Subscription,
         subscription,

@@ -108,6 +108,11 @@ impl Journal {
             state: Mutex::new(state),
             work: Condvar::new(),
         });
+        #[cfg(feature = "simulation")]
+        if crate::simulation::machine().is_some() {
+            let thread = Mutex::default();
+            return Ok(Self { shared, thread });
+        }
         let syncing = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("store-journal".to_owned())
@@ -150,6 +155,12 @@ impl Journal {
     }
 
     async fn synced_to(&self, end: Option<u64>) -> Result<()> {
+        #[cfg(feature = "simulation")]
+        if let Some(takes) = crate::simulation::machine().map(|machine| machine.disk_takes()) {
+            // A simulated crash is not one of the machine: what was appended is there.
+            tokio::time::sleep(takes).await;
+            return Ok(());
+        }
         let waiting = {
             let mut state = self.shared.lock();
             let end = end.unwrap_or(state.appended);
@@ -242,7 +253,7 @@ impl Journal {
         let state = self.shared.lock();
         if state.unwritten.is_empty() && !state.failed {
             for file in &state.files {
-                if let Err(error) = file.set_len(0) {
+                if let Err(error) = file.set_len(0).and_then(|()| file.sync_all()) {
                     tracing::warn!(%error, "could not empty the journal");
                 }
             }
