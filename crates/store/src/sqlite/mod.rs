@@ -154,8 +154,10 @@ fn open_writer(file: &Path) -> Tx<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.set_prepared_statement_cache_capacity(128);
-    // Only a new database takes it: see `vacuum`.
-    db.pragma_update(None, "auto_vacuum", "incremental")?;
+    // Only a new database can get it, and a database that has it would be written to.
+    if std::fs::metadata(file).is_ok_and(|file| file.len() == 0) {
+        db.pragma_update(None, "auto_vacuum", "incremental")?;
+    }
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "cache_size", -65_536)?;
