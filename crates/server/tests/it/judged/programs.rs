@@ -149,6 +149,8 @@ impl Steady {
             .unwrap();
         let mut command = Command::new(package.path().join("bin/steady"));
         command
+            // Where `CI` is set it would say something else when it is ready.
+            .args(["--log-format", "text"])
             .args(["--quiet", "--no-color", "--host", "127.0.0.1", "--port"])
             .arg(port.to_string())
             .arg(Self::document());
