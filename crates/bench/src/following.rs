@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::server::{Server, text};
 
 /// How many single changes are waited for.
-const SAMPLES: usize = 50;
+const SAMPLES: usize = 20;
 const CHANGES: usize = 1_000;
 const DELETES: usize = 100;
 
@@ -96,7 +96,7 @@ async fn bulk(
     let syncs: Value = syncs.json().await?;
     let sync = text(&syncs["data"][0]["id"])?;
     server
-        .post(&format!("/v1/syncs/{sync}/pause"), json!({}))
+        .post(&format!("/v1/syncs/{sync}/disable"), json!({}))
         .await?;
     for at in 0..CHANGES {
         stripe.update(
@@ -111,7 +111,7 @@ async fn bulk(
     let before = stripe.requests().count();
     let begun = Instant::now();
     server
-        .post(&format!("/v1/syncs/{sync}/resume"), json!({}))
+        .post(&format!("/v1/syncs/{sync}/enable"), json!({}))
         .await?;
     let mut had = 0;
     while had < CHANGES + DELETES {
@@ -123,7 +123,7 @@ async fn bulk(
     let took = begun.elapsed();
     let requests = stripe.requests().count() - before;
     let name = format!(
-        "{CHANGES} changes and {DELETES} deletes among {count}, from resuming to the worker"
+        "{CHANGES} changes and {DELETES} deletes among {count}, from enabling to the worker"
     );
     report.timed(&name, had, took, Vec::new());
     let recent = stripe.requests().recent();

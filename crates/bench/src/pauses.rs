@@ -149,6 +149,7 @@ impl Load {
                 appended = &mut append => appended?,
                 done = &mut work => {
                     append.await?;
+                    calls.push(asked.elapsed());
                     break done;
                 }
             }

@@ -3,8 +3,12 @@
 //! The log starts over when all of it was moved and nobody reads from it any more. Moving it takes
 //! long, so a thread does that while the writer goes on; only the little that came meanwhile is moved
 //! by the writer itself, which then starts the log over.
+//!
+//! SQLite syncs the database file only when all of the log was moved, which beside a writer is hardly
+//! ever the case: the sync of everything would then be the writer's. So the thread syncs the file too.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,8 +17,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Tx, backend};
+use crate::draft::with_ending;
 
-/// The length at which the log is moved, in pages of 4 KiB.
+const PAGE: i64 = 4_096;
+/// The length at which the log is moved, in pages.
 const LONG: i64 = 16_384;
 /// So few pages the writer moves itself.
 const FEW: i64 = 512;
@@ -22,6 +28,8 @@ const FEW: i64 = 512;
 const PASSES: usize = 4;
 /// Looking at the length is cheap, not free.
 const COMMITS_BETWEEN_LOOKS: u32 = 8;
+/// By so many bytes the log's file is cut off at a time: to give much of it back at once takes long.
+const CUT: i64 = 32 << 20;
 /// How long readers are waited for before the log starts over: short reads end within that.
 const WAITING: Duration = Duration::from_millis(20);
 
@@ -32,12 +40,16 @@ pub(super) struct Checkpoints {
     long: i64,
     /// The length at which it is moved next.
     next: i64,
+    log: PathBuf,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// The database file, to be synced. To close it would take SQLite's locks on it away, so it has to
+    /// stay open for as long as there is a connection.
+    file: File,
     wanted: AtomicBool,
     /// Only a little is left.
     moved: AtomicBool,
@@ -59,15 +71,21 @@ impl Checkpoints {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         db.busy_timeout(WAITING)?;
         let long = long();
-        db.pragma_update(None, "journal_size_limit", long * 4096)?;
+        let log = with_ending(file, "-wal");
         let own = open(file)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            file: File::open(file).map_err(|error| backend("open the database file", error))?,
+            wanted: AtomicBool::default(),
+            moved: AtomicBool::default(),
+            ended: AtomicBool::default(),
+        });
         #[cfg(feature = "simulation")]
         if crate::simulation::machine().is_some() {
             return Ok(Self {
                 commits: 0,
                 long,
                 next: i64::MAX,
+                log,
                 shared,
                 thread: None,
             });
@@ -81,6 +99,7 @@ impl Checkpoints {
             commits: 0,
             long,
             next: long,
+            log,
             shared,
             thread: Some(thread),
         })
@@ -92,6 +111,9 @@ impl Checkpoints {
             // Where somebody reads for long, such as a backup, it is for the next time.
             let log = checkpoint(db, "restart").filter(|log| log.is_busy);
             self.next = log.map_or(0, |log| log.pages) + self.long;
+            self.cut(db);
+            self.commits = 0;
+            return;
         }
         self.commits += 1;
         if self.commits < COMMITS_BETWEEN_LOOKS || self.shared.wanted.load(Ordering::SeqCst) {
@@ -101,6 +123,19 @@ impl Checkpoints {
         if checkpoint(db, "noop").is_some_and(|log| log.pages > self.next) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();
+        }
+    }
+
+    /// Has the next commit give some of the file back that a log which had become very long left behind.
+    /// What it usually grows to is kept: to let it grow again would cost at each sync.
+    fn cut(&self, db: &Connection) {
+        let Ok(file) = self.log.metadata() else {
+            return;
+        };
+        let len = i64::try_from(file.len()).unwrap_or(i64::MAX);
+        let limit = (len - CUT).max(4 * self.long * PAGE);
+        if let Err(error) = db.pragma_update(None, "journal_size_limit", limit) {
+            tracing::warn!(%error, "could not limit the write-ahead log's size");
         }
     }
 
@@ -131,7 +166,12 @@ impl Shared {
                 continue;
             }
             for _ in 0..PASSES {
-                let log = checkpoint(db, "passive");
+                checkpoint(db, "passive");
+                if let Err(error) = self.file.sync_data() {
+                    // The writer's own sync comes before the log starts over, and decides.
+                    tracing::warn!(%error, "could not sync the database file");
+                }
+                let log = checkpoint(db, "noop");
                 if log.is_none_or(|log| log.pages - log.moved < FEW) {
                     break;
                 }

@@ -38,12 +38,12 @@ pub(super) struct Upkeep {
 }
 
 /// Runs jobs until no more can come.
-pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, mut upkeep: Upkeep) {
+pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: &mut Upkeep) {
     let mut vacuum = Vacuum::new(db);
-    while let Some(first) = first_of_group(db, queue, &upkeep, &mut vacuum) {
-        run_group(db, collect(first, queue), &mut upkeep);
+    while let Some(first) = first_of_group(db, queue, upkeep, &mut vacuum) {
+        run_group(db, collect(first, queue), upkeep);
     }
-    end(db, &mut upkeep);
+    end(db, upkeep);
 }
 
 /// Runs what is queued now, then clears up: one turn of [`run`] without a thread.

@@ -34,7 +34,7 @@ impl<T> Pending<T> {
 
 impl Writer {
     /// Starts the thread. It keeps the directory's lock until it has ended.
-    pub(super) fn start(db: Connection, lock: DirLock, upkeep: Upkeep) -> Result<Self> {
+    pub(super) fn start(db: Connection, lock: DirLock, mut upkeep: Upkeep) -> Result<Self> {
         let (jobs, queue) = channel();
         #[cfg(feature = "simulation")]
         if crate::simulation::machine().is_some() {
@@ -54,8 +54,9 @@ impl Writer {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                group::run(&db, &queue, upkeep);
+                group::run(&db, &queue, &mut upkeep);
                 drop(db);
+                drop(upkeep);
                 drop(lock);
             })
             .map_err(|error| backend("start the writer", error))?;
