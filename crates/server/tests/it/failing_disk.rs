@@ -116,3 +116,30 @@ async fn after_a_sync_that_failed_nothing_is_written_until_the_next_start() {
     server.get("/v1/streams/a").await;
     server.post("/v1/streams", stream("c")).await.expect(201);
 }
+
+#[tokio::test]
+async fn what_could_not_be_synced_into_the_database_stays_in_the_log() {
+    let disk = Disk::new();
+    let pages = ("HEADRACE_CHECKPOINT_PAGES", "32");
+    let mut server = disk.server().env(pages.0, pages.1).start();
+    let database = disk.data().join("headrace.db");
+    disk.fail_syncs_of(&database, 1);
+    let mut made = Vec::new();
+    while disk.failing_syncs() > 0 {
+        let slug = format!("stream-{}", made.len());
+        let answer = server.post("/v1/streams", json!({"slug": slug})).await;
+        if answer.status == 201 {
+            made.push(slug);
+        }
+    }
+    server.until(|| async { ready(&server).await == 503 }).await;
+    assert!(server.terminate().success());
+    // The sync after the failed one would have succeeded, whatever the drive had lost.
+    let log = disk.data().join("headrace.db-wal").metadata().unwrap();
+    assert!(log.len() > 32 * 4096, "{log:?}");
+    let server = disk.server().start();
+    assert_eq!(ready(&server).await, 200);
+    for slug in made {
+        server.get(&format!("/v1/streams/{slug}")).await;
+    }
+}

@@ -4,8 +4,11 @@
 //! long, so a thread does that while the writer goes on; only the little that came meanwhile is moved
 //! by the writer itself, which then starts the log over.
 //!
-//! SQLite syncs the database file only when all of the log was moved, which beside a writer is hardly
+//! `SQLite` syncs the database file only when all of the log was moved, which beside a writer is hardly
 //! ever the case: the sync of everything would then be the writer's. So the thread syncs the file too.
+//!
+//! A sync that failed is not tried again: the system may have dropped what it could not write, and the
+//! next sync would succeed without it. The log still has it, so the log stays for the next start.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,9 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Tx, backend};
+use super::health::Health;
 use crate::draft::with_ending;
 
 const PAGE: i64 = 4_096;
@@ -41,15 +46,17 @@ pub(super) struct Checkpoints {
     /// The length at which it is moved next.
     next: i64,
     log: PathBuf,
+    health: Health,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// The database file, to be synced. To close it would take SQLite's locks on it away, so it has to
+    /// The database file, to be synced. To close it would take the locks on it away, so it has to
     /// stay open for as long as there is a connection.
     file: File,
+    health: Health,
     wanted: AtomicBool,
     /// Only a little is left.
     moved: AtomicBool,
@@ -67,7 +74,7 @@ struct Length {
 
 impl Checkpoints {
     /// Sets the writer's connection up, and starts the thread on the database in `file`.
-    pub(super) fn start(db: &Connection, file: &Path) -> Tx<Self> {
+    pub(super) fn start(db: &Connection, file: &Path, health: Health) -> Tx<Self> {
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         db.busy_timeout(WAITING)?;
         let long = long();
@@ -75,6 +82,7 @@ impl Checkpoints {
         let own = open(file)?;
         let shared = Arc::new(Shared {
             file: File::open(file).map_err(|error| backend("open the database file", error))?,
+            health: health.clone(),
             wanted: AtomicBool::default(),
             moved: AtomicBool::default(),
             ended: AtomicBool::default(),
@@ -86,6 +94,7 @@ impl Checkpoints {
                 long,
                 next: i64::MAX,
                 log,
+                health,
                 shared,
                 thread: None,
             });
@@ -100,6 +109,7 @@ impl Checkpoints {
             long,
             next: long,
             log,
+            health,
             shared,
             thread: Some(thread),
         })
@@ -107,9 +117,12 @@ impl Checkpoints {
 
     /// Has a long log moved, and starts it over when it was.
     pub(super) fn after_commit(&mut self, db: &Connection) {
+        if self.health.refusal().is_some() {
+            return;
+        }
         if self.shared.moved.swap(false, Ordering::SeqCst) {
             // Where somebody reads for long, such as a backup, it is for the next time.
-            let log = checkpoint(db, "restart").filter(|log| log.is_busy);
+            let log = checkpoint(db, "restart", &self.health).filter(|log| log.is_busy);
             self.next = log.map_or(0, |log| log.pages) + self.long;
             self.cut(db);
             self.commits = 0;
@@ -120,7 +133,7 @@ impl Checkpoints {
             return;
         }
         self.commits = 0;
-        if checkpoint(db, "noop").is_some_and(|log| log.pages > self.next) {
+        if checkpoint(db, "noop", &self.health).is_some_and(|log| log.pages > self.next) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();
         }
@@ -139,7 +152,7 @@ impl Checkpoints {
         }
     }
 
-    /// Moves everything into the database file.
+    /// Moves everything into the database file, where that can be trusted.
     pub(super) fn at_end(&mut self, db: &Connection) {
         self.shared.ended.store(true, Ordering::SeqCst);
         self.wake();
@@ -148,7 +161,14 @@ impl Checkpoints {
         {
             tracing::error!("the store's checkpoints had panicked");
         }
-        checkpoint(db, "truncate");
+        if self.health.refusal().is_none() {
+            checkpoint(db, "truncate", &self.health);
+        }
+        if self.health.refusal().is_some()
+            && let Err(error) = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::error!(%error, "could not keep the write-ahead log for the next start");
+        }
     }
 
     fn wake(&self) {
@@ -166,12 +186,7 @@ impl Shared {
                 continue;
             }
             for _ in 0..PASSES {
-                checkpoint(db, "passive");
-                if let Err(error) = self.file.sync_data() {
-                    // The writer's own sync comes before the log starts over, and decides.
-                    tracing::warn!(%error, "could not sync the database file");
-                }
-                let log = checkpoint(db, "noop");
+                let log = self.pass(db);
                 if log.is_none_or(|log| log.pages - log.moved < FEW) {
                     break;
                 }
@@ -179,6 +194,17 @@ impl Shared {
             self.moved.store(true, Ordering::SeqCst);
             self.wanted.store(false, Ordering::SeqCst);
         }
+    }
+
+    /// Moves what is there, and tells how long the log is by then.
+    fn pass(&self, db: &Connection) -> Option<Length> {
+        checkpoint(db, "passive", &self.health)?;
+        if let Err(error) = self.file.sync_data() {
+            tracing::error!(%error, "could not sync the database file");
+            self.health.note_failed_sync();
+            return None;
+        }
+        checkpoint(db, "noop", &self.health)
     }
 }
 
@@ -199,7 +225,7 @@ fn open(file: &Path) -> Tx<Connection> {
 }
 
 /// A failure is no loss: the log stays, and is read at the next start.
-fn checkpoint(db: &Connection, mode: &str) -> Option<Length> {
+fn checkpoint(db: &Connection, mode: &str, health: &Health) -> Option<Length> {
     let sql = format!("pragma wal_checkpoint({mode})");
     let done = db.query_row(&sql, [], |row| {
         Ok(Length {
@@ -212,6 +238,7 @@ fn checkpoint(db: &Connection, mode: &str) -> Option<Length> {
         Ok(length) => Some(length),
         Err(error) => {
             tracing::warn!(%error, "could not checkpoint");
+            health.note(&error);
             None
         }
     }

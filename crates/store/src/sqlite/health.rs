@@ -34,6 +34,15 @@ impl Health {
             _ if is_failed_sync(failure) => Trouble::DiskFailed,
             _ => return,
         };
+        self.set(trouble);
+    }
+
+    /// Notes that a sync failed which `SQLite` knows nothing of.
+    pub(super) fn note_failed_sync(&self) {
+        self.set(Trouble::DiskFailed);
+    }
+
+    fn set(&self, trouble: Trouble) {
         if self.0.set(trouble).is_ok()
             && let Some(refusal) = self.refusal()
         {

@@ -92,17 +92,17 @@ impl SqliteStore {
         restore::finish(directory)?;
         let mut db = opening::open(directory, &mut lock)?;
         let file = directory.join(FILE);
+        let health = Health::default();
         let (journal, checkpoints, streams) = (|| -> Tx<_> {
             restore::settle(&mut db, directory)?;
             let journal = journal::open(&mut db, directory)?;
-            let checkpoints = Checkpoints::start(&db, &file)?;
+            let checkpoints = Checkpoints::start(&db, &file, health.clone())?;
             let streams = Streams::load(&db)?;
             Ok((journal, checkpoints, streams))
         })()
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
         let streams = Arc::new(streams);
-        let health = Health::default();
         let upkeep = Upkeep {
             checkpoints,
             clearing: clearing.clone(),

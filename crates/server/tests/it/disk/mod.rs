@@ -5,7 +5,7 @@
 mod record;
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
@@ -27,6 +27,7 @@ enum Number {
     IsFull,
     Room,
     FailingSyncs,
+    FailingFile,
     IsReadOnly,
     ClockIsAhead,
 }
@@ -154,6 +155,12 @@ impl Disk {
     /// The next so many syncs fail, as of a drive that lost what it was given.
     pub(crate) fn fail_syncs(&self, count: u64) {
         self.set(Number::FailingSyncs, count);
+    }
+
+    /// The next so many syncs of this file fail.
+    pub(crate) fn fail_syncs_of(&self, file: &Path, count: u64) {
+        self.set(Number::FailingFile, file.metadata().unwrap().ino());
+        self.fail_syncs(count);
     }
 
     /// Syncs that have yet to fail.

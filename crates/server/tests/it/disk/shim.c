@@ -31,7 +31,7 @@ enum { CREATE = 1, MKDIR, WRITE, TRUNCATE, LINK, RENAME, UNLINK, SYNC };
 struct control {
     volatile uint64_t ops, log_end;
     volatile uint64_t pause_at, pause_kinds, paused;
-    volatile uint64_t is_full, room, failing_syncs, is_read_only;
+    volatile uint64_t is_full, room, failing_syncs, failing_file, is_read_only;
     volatile int64_t clock_is_ahead;
 };
 
@@ -297,7 +297,7 @@ static int synced(int fd, const char *name) {
     if (!is_noted(fd)) return sync(fd);
     enter(SYNC);
     int result = -1;
-    if (control->failing_syncs) {
+    if (control->failing_syncs && (!control->failing_file || control->failing_file == inodes[fd])) {
         control->failing_syncs--;
         errno = EIO;
     } else if (!(result = sync(fd))) {
