@@ -189,7 +189,8 @@ fn refuse(refusal: StoreError, group: &mut Jobs) {
 fn fail(action: &'static str, error: rusqlite::Error, jobs: Jobs, health: &Health) {
     health.note(&error);
     let error = Arc::new(error);
-    for job in jobs {
+    // The last one first: each takes back what it took from those before it.
+    for job in jobs.into_iter().rev() {
         job.answer(Err(sql_error(action, &error)));
     }
 }

@@ -48,9 +48,16 @@ impl SqliteStore {
         }
     }
 
-    /// Whether a message is of a record among the dead letters: its first delivery ends that.
+    /// Whether a message may be of a record among the dead letters: its first delivery ends that.
     async fn buries(&self, turn: &Turn, messages: &[Message]) -> Result<bool> {
-        if messages.is_empty() || turn.cell.dead.load(Ordering::SeqCst) <= 0 {
+        if messages.is_empty() {
+            return Ok(false);
+        }
+        // The record may have died in a step that nobody can read yet.
+        if turn.cell.unsettled.load(Ordering::SeqCst) > 0 {
+            return Ok(true);
+        }
+        if turn.cell.dead.load(Ordering::SeqCst) <= 0 {
             return Ok(false);
         }
         let no = turn.active.no;

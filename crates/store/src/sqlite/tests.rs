@@ -8,6 +8,8 @@ use headrace_model::{ConsumerId, StreamId, SyncId, Timestamp};
 use uuid::Uuid;
 
 use super::SqliteStore;
+use super::turn::{Submitted, Turn};
+use super::writer::Pending;
 use crate::{Batch, Message, Next, Selection, Store, StoreError};
 
 const STREAM: StreamId = StreamId(Uuid::from_u128(1));
@@ -105,10 +107,8 @@ async fn a_refused_job_undoes_nothing_of_its_group() {
         db.execute("update probe set count = 9", [])?;
         Err::<(), _>(StoreError::Fenced.into())
     };
-    // Holds the writer up until all of them are queued.
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let hold = move |_: &rusqlite::Connection| Ok(wait.recv().is_ok());
-    let held = store.writer.submit("hold", 0, hold, |_| {});
+    // All of them are to be queued before the first is run.
+    let (go, held) = hold(&store);
     let good = store.writer.submit("insert", 0, insert(1), |_| {});
     let refused = store.writer.submit("refuse", 0, refuse, |_| {});
     let twice = store.writer.submit("insert again", 0, insert(2), |_| {});
@@ -133,9 +133,7 @@ async fn a_commit_that_fails_fails_its_whole_group() {
     let store = open(directory.path()).await;
     append(&store, "a", 10).await.unwrap();
     // A job that ends the transaction under the group: nothing of the group may be told as done.
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let hold = move |_: &rusqlite::Connection| Ok(wait.recv().is_ok());
-    let held = store.writer.submit("hold", 0, hold, |_| {});
+    let (go, held) = hold(&store);
     let add = |db: &rusqlite::Connection| {
         db.execute("insert into probe (one, count) values (1, 1)", [])?;
         Ok(())
@@ -194,6 +192,120 @@ async fn a_consumer_never_differs_from_its_disk() {
     assert_eq!(found, (1, 1, 1));
 }
 
+/// A job that holds the writer up until it is told to go on.
+fn hold(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, Pending<bool>) {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &rusqlite::Connection| Ok(wait.recv().is_ok());
+    (go, store.writer.submit("hold", 0, hold, |_| {}))
+}
+
+fn fail_the_group(store: &SqliteStore) -> Pending<()> {
+    let end = |db: &rusqlite::Connection| Ok(db.execute_batch("rollback")?);
+    store.writer.submit("end", 0, end, |_| {})
+}
+
+/// A step that was computed while the one before it was on its way is not kept when that is lost.
+#[tokio::test]
+async fn what_was_computed_on_a_lost_step_is_lost_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    for id in ["a", "b", "c"] {
+        append(&store, id, 10).await.unwrap();
+    }
+    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
+    let first = next(&store).await.unwrap().remove(0);
+    let (go, held) = hold(&store);
+    let token = first.leased.token(first.consumer);
+    let mut rejecting = store.turn(CONSUMER).await.unwrap();
+    let machine = &mut rejecting.active.machine;
+    machine.reject(&token, Timestamp::default(), None);
+    let Ok(Some(Submitted::Pending(rejected))) = store.submit(&mut rejecting, false) else {
+        panic!("a dead letter is written by the writer");
+    };
+    drop(rejecting);
+    // The same with what follows: `b` is leased by a step that is lost.
+    let Submitted::Pending(leased) = lease(&store, 2).await.unwrap() else {
+        panic!("it must be written after the dead letter");
+    };
+    // This one is made of both, and sent off when nothing is on its way any more.
+    let mut late = store.turn(CONSUMER).await.unwrap();
+    lease_in(&mut late, 3);
+    let failing = fail_the_group(&store);
+    go.send(()).unwrap();
+    drop(held.durable().await);
+    assert!(rejected.durable().await.is_err());
+    assert!(leased.durable().await.is_err());
+    assert!(failing.durable().await.is_err());
+    assert!(store.submit(&mut late, false).unwrap().is_none());
+    drop(late);
+    for id in ["b", "c"] {
+        assert_eq!(next(&store).await.unwrap()[0].row.upstream_id, id);
+    }
+    drop(store);
+    let store = open(directory.path()).await;
+    let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
+    let found = (counts.pending, counts.ack_pending, counts.dead);
+    assert_eq!(found, (0, 3, 0));
+}
+
+/// What is taken to be written twice in one transaction is given back in the right order.
+#[tokio::test]
+async fn an_ack_is_kept_when_its_consumer_could_not_be_written_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    append(&store, "a", 10).await.unwrap();
+    append(&store, "b", 10).await.unwrap();
+    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
+    let first = next(&store).await.unwrap().remove(0);
+    let token = first.leased.token(first.consumer);
+    let mut ack = |consumer: &mut Consumer| {
+        consumer.ack(&token);
+    };
+    let (begin, begun) = hold(&store);
+    let once = store.write_journalled();
+    let (go, held) = hold(&store);
+    let twice = store.write_journalled();
+    let (end, ending) = hold(&store);
+    let failing = fail_the_group(&store);
+    begin.send(()).unwrap();
+    // Nobody is told before the commit: what was taken shows in the journal.
+    taken(&store).await;
+    store.update(CONSUMER, &mut ack).await.unwrap();
+    go.send(()).unwrap();
+    taken(&store).await;
+    assert_eq!(next(&store).await.unwrap()[0].row.upstream_id, "b");
+    end.send(()).unwrap();
+    for hold in [begun, held, ending] {
+        drop(hold.durable().await);
+    }
+    assert!(once.durable().await.is_err());
+    assert!(twice.durable().await.is_err());
+    assert!(failing.durable().await.is_err());
+    drop(store);
+    let store = open(directory.path()).await;
+    let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
+    assert_eq!((counts.pending, counts.ack_pending), (0, 1));
+}
+
+async fn taken(store: &SqliteStore) {
+    while store.journal.is_ahead() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn lease_in(turn: &mut Turn, idx: u64) {
+    let record = headrace_model::RecordId(u128::from(idx));
+    let entry = headrace_model::delivery::Entry { idx, record };
+    let machine = &mut turn.active.machine;
+    machine.lease(Timestamp::default(), &POLICY, &[], &[entry], 1);
+}
+
+async fn lease(store: &SqliteStore, idx: u64) -> crate::Result<Submitted> {
+    let mut turn = store.turn(CONSUMER).await?;
+    lease_in(&mut turn, idx);
+    Ok(store.submit(&mut turn, false)?.unwrap())
+}
+
 /// A caller who goes away in the middle of a `next` leaves nothing half done.
 #[tokio::test]
 async fn a_next_that_is_given_up_on_leases_nothing() {
@@ -202,16 +314,7 @@ async fn a_next_that_is_given_up_on_leases_nothing() {
     append(&store, "a", 10).await.unwrap();
     store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
     let mut turn = store.turn(CONSUMER).await.unwrap();
-    turn.active.machine.lease(
-        Timestamp::default(),
-        &POLICY,
-        &[],
-        &[headrace_model::delivery::Entry {
-            idx: 1,
-            record: headrace_model::RecordId(1),
-        }],
-        1,
-    );
+    lease_in(&mut turn, 1);
     drop(turn);
     let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
     assert_eq!((counts.pending, counts.ack_pending), (1, 0));

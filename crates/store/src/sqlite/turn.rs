@@ -18,7 +18,7 @@ use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
 
 use super::SqliteStore;
 use super::consumers::{Active, ConsumerCell};
-use super::journal::{self, Place, Plain};
+use super::journal::{self, Place, Plain, Rows};
 use super::steps::{self, Loaded, Step};
 use super::writer::Pending;
 use crate::{Counts, Result, Selection, StoreError};
@@ -98,8 +98,8 @@ impl SqliteStore {
         })
     }
 
-    /// Sends what the step changed on its way; `None` when it changed nothing. `buries` where it may
-    /// take from the dead letters or add to them.
+    /// Sends what the step changed on its way; `None` when it changed nothing, or what it was computed
+    /// on was lost. `buries` where it may take from the dead letters or add to them.
     pub(super) fn submit(&self, turn: &mut Turn, buries: bool) -> Result<Option<Submitted>> {
         let changes = turn.active.machine.take_changes();
         if changes.is_empty() {
@@ -111,6 +111,12 @@ impl SqliteStore {
         let is_plain = changes.iter().all(journal::is_plain)
             && !buries
             && turn.cell.unsettled.load(Ordering::SeqCst) == 0;
+        // Where it could not be written, this was computed on what is not there. Looked at second: a
+        // step that is lost says so before it counts as settled.
+        if is_plain && turn.cell.invalidations.load(Ordering::SeqCst) != turn.active.loaded_at {
+            turn.ended = true;
+            return Ok(None);
+        }
         if is_plain {
             let active = &mut *turn.active;
             let place = self.journal.append(Plain {
@@ -147,7 +153,7 @@ impl SqliteStore {
             match written {
                 Some(stepped) => {
                     stepped.before.written();
-                    journal.has_rows(no, rows);
+                    journal.wrote(no, &rows);
                     cell.add_dead(stepped.dead);
                 }
                 None => cell.invalidate(),
@@ -333,10 +339,12 @@ fn wakes(active: &mut Active, before: &Before, changes: &[Change]) -> bool {
     earlier || room || changes.iter().any(makes_deliverable) || has_free(&active.machine)
 }
 
-/// The indexes that the changes may leave rows of.
-fn rows(changes: &[Change]) -> Vec<u64> {
+/// What the changes do to the rows.
+fn rows(changes: &[Change]) -> Vec<Rows> {
     let row = |change: &Change| match change {
-        Change::Put(idx, _) | Change::Hold(idx, _) => Some(*idx),
+        Change::Put(idx, _) | Change::Hold(idx, _) => Some(Rows::One(*idx)),
+        Change::Remove(idx) | Change::Unhold(idx) => Some(Rows::NoMore(*idx)),
+        Change::Clear => Some(Rows::None),
         _ => None,
     };
     changes.iter().filter_map(row).collect()

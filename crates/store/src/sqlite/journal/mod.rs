@@ -30,7 +30,7 @@ use unwritten::Unwritten;
 
 pub(super) use entry::{Plain, is_plain};
 pub(super) use recover::{FILES, open};
-pub(super) use unwritten::Net;
+pub(super) use unwritten::{Net, Rows};
 
 /// The size at which a file is full.
 const FULL: u64 = 16 << 20;
@@ -128,6 +128,10 @@ impl Journal {
     pub(super) fn append(&self, step: Plain) -> Result<Place> {
         let mut state = self.shared.lock();
         state.check()?;
+        if !state.unwritten.follows(step.no, step.seq) {
+            let gap = format!("step {} is not the next one", step.seq);
+            return Err(backend("write the journal", gap));
+        }
         let bytes = entry::write(state.len, state.envelope, &step);
         // What is left of a failed write is overwritten by the next one, or cut off at the next start.
         state.files[state.active]
@@ -211,9 +215,9 @@ impl Journal {
         self.shared.lock().unwritten.loaded(no, rows);
     }
 
-    /// These rows of the consumer were written beside the journal.
-    pub(super) fn has_rows(&self, no: i64, rows: Vec<u64>) {
-        self.shared.lock().unwritten.has_rows(no, rows);
+    /// This was done to the consumer's rows beside the journal.
+    pub(super) fn wrote(&self, no: i64, rows: &[Rows]) {
+        self.shared.lock().unwritten.wrote(no, rows);
     }
 
     /// The consumer was removed.

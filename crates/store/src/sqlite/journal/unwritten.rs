@@ -18,6 +18,17 @@ struct Consumer {
     net: Option<Net>,
 }
 
+/// What is done to a consumer's rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rows {
+    /// There is one of this index.
+    One(u64),
+    /// There is none of it any more.
+    NoMore(u64),
+    /// There is none at all.
+    None,
+}
+
 /// What is to be written of one consumer.
 #[derive(Debug, Default)]
 pub(crate) struct Net {
@@ -71,13 +82,28 @@ impl Unwritten {
         self.0.entry(no).or_default().rows = Some(rows);
     }
 
-    /// There may be these rows, too.
-    pub(super) fn has_rows(&mut self, no: i64, more: Vec<u64>) {
-        if let Some(consumer) = self.0.get_mut(&no)
-            && let Some(rows) = &mut consumer.rows
-        {
-            rows.extend(more);
+    /// This was done to the rows of the consumer.
+    pub(super) fn wrote(&mut self, no: i64, changes: &[Rows]) {
+        let Some(rows) = self.0.get_mut(&no).and_then(|of| of.rows.as_mut()) else {
+            return;
+        };
+        for change in changes {
+            match change {
+                Rows::One(idx) => {
+                    rows.insert(*idx);
+                }
+                Rows::NoMore(idx) => {
+                    rows.remove(idx);
+                }
+                Rows::None => rows.clear(),
+            }
         }
+    }
+
+    /// Whether a step is the one that follows.
+    pub(super) fn follows(&self, no: i64, seq: i64) -> bool {
+        let net = self.0.get(&no).and_then(|of| of.net.as_ref());
+        net.is_none_or(|net| net.seq == seq)
     }
 
     /// The consumer was removed.
@@ -97,7 +123,7 @@ impl Unwritten {
         taken.collect()
     }
 
-    /// It could not be written.
+    /// It could not be written. What was taken last is given back first.
     pub(super) fn give_back(&mut self, no: i64, taken: Net) {
         let Consumer { rows, net } = self.0.entry(no).or_default();
         if let Some(rows) = rows {
