@@ -281,6 +281,7 @@ async fn an_ack_is_kept_when_its_consumer_could_not_be_written_twice() {
     assert!(once.durable().await.is_err());
     assert!(twice.durable().await.is_err());
     assert!(failing.durable().await.is_err());
+    store.write_journalled().durable().await.unwrap().written();
     drop(store);
     let store = open(directory.path()).await;
     let counts = store.counts(CONSUMER, &Selection::default()).await.unwrap();
