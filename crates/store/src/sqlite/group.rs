@@ -11,13 +11,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use rusqlite::Connection;
 
-use super::checkpoint::Checkpoints;
 use super::error::{Fault, Tx, sql_error};
 use super::health::Health;
-use super::removal::Clearing;
-use super::streams::Streams;
-use super::summary;
-use super::vacuum::Vacuum;
+use super::upkeep::Upkeep;
 use super::writer::Job;
 use crate::{Breakpoint, StoreError, breakpoint};
 
@@ -28,22 +24,12 @@ const GROUP_BYTES: usize = 4 << 20;
 
 type Jobs = VecDeque<Box<dyn Job>>;
 
-/// What the writer does between the groups.
-#[derive(Debug)]
-pub(super) struct Upkeep {
-    pub(super) checkpoints: Checkpoints,
-    pub(super) clearing: Clearing,
-    pub(super) streams: Arc<Streams>,
-    pub(super) health: Health,
-}
-
 /// Runs jobs until no more can come.
 pub(super) fn run(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep: &mut Upkeep) {
-    let mut vacuum = Vacuum::new(db);
-    while let Some(first) = first_of_group(db, queue, upkeep, &mut vacuum) {
+    while let Some(first) = first_of_group(db, queue, upkeep) {
         run_group(db, collect(first, queue), upkeep);
     }
-    end(db, upkeep);
+    upkeep.at_end(db);
 }
 
 /// Runs what is queued now, then clears up: one turn of [`run`] without a thread.
@@ -52,15 +38,7 @@ pub(super) fn run_queued(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep
     while let Ok(first) = queue.try_recv() {
         run_group(db, collect(first, queue), upkeep);
     }
-    while upkeep.clearing.is_pending() {
-        upkeep.clearing.clear_some(db, &upkeep.health);
-    }
-}
-
-/// Ends a run: writes down what the next start reads.
-pub(super) fn end(db: &Connection, upkeep: &mut Upkeep) {
-    summary::write_down(db, &upkeep.streams, true);
-    upkeep.checkpoints.at_end(db);
+    while upkeep.do_some(db) {}
 }
 
 fn run_group(db: &Connection, mut group: Jobs, upkeep: &mut Upkeep) {
@@ -70,29 +48,20 @@ fn run_group(db: &Connection, mut group: Jobs, upkeep: &mut Upkeep) {
             None => commit(db, &mut group, &upkeep.health),
         }
     }
-    summary::write_down(db, &upkeep.streams, false);
-    upkeep.checkpoints.after_commit(db);
+    upkeep.after_group(db);
 }
 
-/// The next job, or `None` when no more can come. While none is there, there is time to clear up.
+/// The next job, or `None` when no more can come. While none is there, there is time for the rest.
 fn first_of_group(
     db: &Connection,
     queue: &Receiver<Box<dyn Job>>,
-    upkeep: &Upkeep,
-    vacuum: &mut Vacuum,
+    upkeep: &mut Upkeep,
 ) -> Option<Box<dyn Job>> {
-    let Upkeep {
-        clearing, health, ..
-    } = upkeep;
     loop {
-        let is_good = health.refusal().is_none();
         match queue.try_recv() {
             Ok(job) => return Some(job),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if is_good && clearing.is_pending() => {
-                clearing.clear_some(db, health);
-            }
-            Err(TryRecvError::Empty) if is_good && vacuum.give_back_some(db) => {}
+            Err(TryRecvError::Empty) if upkeep.do_some(db) => {}
             Err(TryRecvError::Empty) => return queue.recv().ok(),
         }
     }

@@ -37,6 +37,7 @@ mod summary;
 mod sweep;
 mod syncing;
 mod turn;
+mod upkeep;
 mod vacuum;
 mod wal_check;
 mod writer;
@@ -56,13 +57,14 @@ use cache::Cache;
 use checkpoint::Checkpoints;
 use consumers::Consumers;
 use error::{FILE, Tx, backend};
-use group::Upkeep;
 use health::Health;
 use journal::Journal;
 use lock::DirLock;
 use pool::Pool;
 use removal::Clearing;
 use streams::{StreamCell, Streams};
+use upkeep::Upkeep;
+use vacuum::Vacuum;
 use writer::Writer;
 
 pub(crate) use restore::{has_data, restore};
@@ -103,12 +105,13 @@ impl SqliteStore {
         .map_err(|fault| fault.during("open the database"))?;
         let clearing = Clearing::new();
         let streams = Arc::new(streams);
-        let upkeep = Upkeep {
+        let upkeep = Upkeep::new(
             checkpoints,
-            clearing: clearing.clone(),
-            streams: Arc::clone(&streams),
-            health: health.clone(),
-        };
+            clearing.clone(),
+            Vacuum::new(&db),
+            Arc::clone(&streams),
+            health.clone(),
+        );
         let writer = Writer::start(db, lock, upkeep)?;
         Ok(Self {
             writer: Arc::new(writer),

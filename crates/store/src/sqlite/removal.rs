@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::SqliteStore;
 use super::error::Tx;
-use super::health::Health;
 use super::streams::row_id;
 use super::summary;
 use crate::Result;
@@ -70,21 +69,9 @@ impl Clearing {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Clears some of them away. Called by the writer, outside of a transaction.
-    pub(super) fn clear_some(&self, db: &Connection, health: &Health) {
-        let cleared = (|| {
-            let tx = db.unchecked_transaction()?;
-            let more = clear_some(&tx)?;
-            tx.commit()?;
-            Ok(more)
-        })();
-        let more = cleared.unwrap_or_else(|fault: super::error::Fault| {
-            health.note_fault(&fault);
-            let error = fault.during("clear a dropped log away");
-            tracing::warn!(%error, "a dropped log is cleared away at the next start");
-            false
-        });
-        self.0.store(more, Ordering::SeqCst);
+    /// There are none any more. Only the writer says so, who also hears of new ones.
+    pub(super) fn is_done(&self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 
     fn request(&self) {
@@ -127,8 +114,8 @@ fn detach(db: &Connection, stream: StreamId) -> Tx<Vec<i64>> {
     Ok(consumers)
 }
 
-/// Answers whether there may be more.
-fn clear_some(db: &Connection) -> Tx<bool> {
+/// Clears some rows of dropped logs away. Answers whether there may be more.
+pub(super) fn clear_some(db: &Connection) -> Tx<bool> {
     let no: Option<i64> = db
         .prepare_cached("select no from dropped_stream limit 1")?
         .query_row([], |row| row.get(0))

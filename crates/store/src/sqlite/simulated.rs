@@ -7,8 +7,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::error::Tx;
-use super::group::{self, Upkeep};
+use super::group;
 use super::lock::DirLock;
+use super::upkeep::Upkeep;
 use super::writer::Job;
 use crate::simulation::machine;
 
@@ -57,7 +58,7 @@ impl Simulated {
     pub(super) fn close(&self) {
         if let Some(mut bench) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             bench.run();
-            group::end(&bench.db, &mut bench.upkeep);
+            bench.upkeep.at_end(&bench.db);
             drop(bench.lock);
         }
     }

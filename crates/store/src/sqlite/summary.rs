@@ -15,9 +15,6 @@ use super::live::LiveSet;
 use super::streams::{Delta, Move, Streams, split_row_id};
 use crate::StoreError;
 
-/// So many changes are read at the start, at most, beside the lanes.
-const MANY: usize = 250_000;
-
 const OUT: u8 = 1;
 const DELETED: u8 = 2;
 
@@ -73,43 +70,29 @@ pub(super) fn load(db: &Connection) -> Tx<LiveSets> {
     Ok(sets)
 }
 
-/// Writes down what has changed, where that is much, or in any case. Called by the writer, outside of
-/// a transaction: what is in memory is what is durable.
-pub(super) fn write_down(db: &Connection, streams: &Streams, in_any_case: bool) {
-    if streams.changes() < MANY && !(in_any_case && streams.changes() > 0) {
-        return;
-    }
-    let written = (|| -> Tx<()> {
-        let tx = db.unchecked_transaction()?;
-        for cell in streams.changed() {
-            let log = cell.log();
-            let Some(stream) = log.no else { continue };
-            for (lane, last, present, tombstones) in log.live.changed() {
-                tx.prepare_cached(
-                    "insert or replace into live_summary (lane, stream, last, present, tombstones)
-                     values (?, ?, ?, ?, ?)",
-                )?
-                .execute(params![
-                    lane.0,
-                    stream,
-                    last.cast_signed(),
-                    bytes(present),
-                    bytes(tombstones)
-                ])?;
-            }
-            tx.prepare_cached("delete from live_change where stream = ?")?
-                .execute([stream])?;
+/// Writes down what has changed. Part of a transaction of its own: what is in memory is what is
+/// durable.
+pub(super) fn write_down(db: &Connection, streams: &Streams) -> Tx<()> {
+    for cell in streams.changed() {
+        let log = cell.log();
+        let Some(stream) = log.no else { continue };
+        for (lane, last, present, tombstones) in log.live.changed() {
+            db.prepare_cached(
+                "insert or replace into live_summary (lane, stream, last, present, tombstones)
+                 values (?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                lane.0,
+                stream,
+                last.cast_signed(),
+                bytes(present),
+                bytes(tombstones)
+            ])?;
         }
-        tx.commit()?;
-        Ok(())
-    })();
-    match written {
-        Ok(()) => streams.written_down(),
-        Err(fault) => {
-            let error = fault.during("write down what the logs hold");
-            tracing::warn!(%error, "the next start reads more than it would");
-        }
+        db.prepare_cached("delete from live_change where stream = ?")?
+            .execute([stream])?;
     }
+    Ok(())
 }
 
 fn load_from_keys(db: &Connection) -> Tx<LiveSets> {

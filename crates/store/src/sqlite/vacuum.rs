@@ -6,6 +6,8 @@
 
 use rusqlite::Connection;
 
+use super::error::Tx;
+
 /// Free pages, of 4 KiB, that are not worth giving back.
 const FEW: i64 = 4_096;
 /// One page in so many may be free.
@@ -16,7 +18,7 @@ const STEP: u32 = 64;
 const INCREMENTAL: i64 = 2;
 
 /// What the writer knows about free pages.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Vacuum {
     is_possible: bool,
 }
@@ -30,30 +32,21 @@ impl Vacuum {
         }
     }
 
-    /// Gives some room back. Called by the writer, outside of a transaction. Answers whether there is
-    /// more.
-    pub(super) fn give_back_some(&mut self, db: &Connection) -> bool {
+    /// Gives some room back. Answers whether there is more.
+    pub(super) fn give_back_some(self, db: &Connection) -> Tx<bool> {
         if !self.is_possible {
-            return false;
+            return Ok(false);
         }
-        give_back_some(db).unwrap_or_else(|error| {
-            tracing::warn!(%error, "room is given back after the next start");
-            self.is_possible = false;
-            false
-        })
+        let free = number(db, "pragma freelist_count")?;
+        if free <= FEW || free <= number(db, "pragma page_count")? / SHARE {
+            return Ok(false);
+        }
+        // One row for each page: it has given back what has been asked for.
+        let mut giving = db.prepare(&format!("pragma incremental_vacuum({STEP})"))?;
+        let mut given = giving.query([])?;
+        while given.next()?.is_some() {}
+        Ok(true)
     }
-}
-
-fn give_back_some(db: &Connection) -> rusqlite::Result<bool> {
-    let free = number(db, "pragma freelist_count")?;
-    if free <= FEW || free <= number(db, "pragma page_count")? / SHARE {
-        return Ok(false);
-    }
-    // One row for each page: it has given back what has been asked for.
-    let mut giving = db.prepare(&format!("pragma incremental_vacuum({STEP})"))?;
-    let mut given = giving.query([])?;
-    while given.next()?.is_some() {}
-    Ok(true)
 }
 
 fn number(db: &Connection, pragma: &str) -> rusqlite::Result<i64> {

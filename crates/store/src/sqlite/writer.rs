@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error::{Tx, backend};
-use super::group::{self, Upkeep};
+use super::group;
 use super::lock::DirLock;
+use super::upkeep::Upkeep;
 use crate::{Result, StoreError};
 
 /// The way to the writer thread.
