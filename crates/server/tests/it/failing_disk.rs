@@ -143,3 +143,33 @@ async fn what_could_not_be_synced_into_the_database_stays_in_the_log() {
         server.get(&format!("/v1/streams/{slug}")).await;
     }
 }
+
+#[tokio::test]
+async fn what_workers_took_is_synced_though_nobody_waits_for_it() {
+    let disk = Disk::new();
+    let (stripe, base) = sandbox().await;
+    stripe.seed(Collection::Customer, 3);
+    let mut server = disk.server().stripe(&base).start();
+    let sync = server.sync_stripe(&["customer"]).await;
+    server
+        .post("/v1/http-consumers", json!({"slug": "c"}))
+        .await
+        .expect(201);
+    server.backfilled(&sync).await;
+    // A sync that fails shows that there was one.
+    let journal = disk.data().join("consumers-a.journal");
+    disk.fail_syncs_of(&journal, 1);
+    let next = json!({"batch_size": 3});
+    let taken = server.post("/v1/http-consumers/c/next", next).await;
+    let taken = taken.expect(200);
+    assert_eq!(taken.as_array().unwrap().len(), 3);
+    server.until(|| async { ready(&server).await == 503 }).await;
+    let failed = "the disk failed to store";
+    let ack = json!({"ack_tokens": [taken[0]["ack_token"]]});
+    let refused = server.post("/v1/http-consumers/c/ack", ack).await;
+    assert_unavailable(&refused, failed);
+    let stream = server.post("/v1/streams", json!({"slug": "other"})).await;
+    assert_unavailable(&stream, failed);
+    server.terminate();
+    assert_eq!(ready(&disk.server().start()).await, 200);
+}

@@ -12,9 +12,9 @@ use headrace_model::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::SqliteStore;
 use super::error::{Tx, backend, io_error};
 use super::pool::Pool;
+use super::{SqliteStore, opening};
 use crate::draft::{Draft, remove, with_ending};
 use crate::{Result, StoreError};
 
@@ -77,7 +77,7 @@ fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<
         }
     }
     mark(&copy, now)?;
-    copy.close().map_err(|(_, error)| error)?;
+    end(copy, draft.path())?;
     match draft.finish() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(place).into()),
         finished => Ok(finished.map_err(failed)?),
@@ -102,6 +102,18 @@ fn mark(copy: &Connection, now: Timestamp) -> Tx<()> {
         &format!("insert into {MARK} (made_at) values (?)"),
         params![now.as_micros()],
     )?;
+    // The database's log is not to be taken for the copy's.
+    opening::number(copy)
+}
+
+/// Closes the copy. Its header says that it has a log, as the database has: what `SQLite` cannot move
+/// out of that it keeps to itself when it closes.
+fn end(copy: Connection, place: &Path) -> Tx<()> {
+    let is_busy: bool = copy.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    copy.close().map_err(|(_, error)| error)?;
+    if is_busy || with_ending(place, "-wal").exists() {
+        return Err(backend(ACTION, "the end of the copy could not be written").into());
+    }
     Ok(())
 }
 

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tidy", include_str!("../../migrations/0005_tidy.sql")),
     ("journal", include_str!("../../migrations/0006_journal.sql")),
     ("live", include_str!("../../migrations/0007_live.sql")),
+    ("open", include_str!("../../migrations/0008_open.sql")),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -97,7 +97,7 @@ impl SqliteStore {
         let health = Health::default();
         let (journal, checkpoints, streams) = (|| -> Tx<_> {
             restore::settle(&mut db, directory)?;
-            let journal = journal::open(&mut db, directory)?;
+            let journal = journal::open(&mut db, directory, health.clone())?;
             let checkpoints = Checkpoints::start(&db, &file, health.clone())?;
             let streams = Streams::load(&db)?;
             Ok((journal, checkpoints, streams))

@@ -85,10 +85,7 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         let mut db = open_writer(&draft)?;
         migrate::migrate(&mut db)?;
         db.pragma_update(None, "application_id", APPLICATION)?;
-        // A number of its own, for the lock to remember.
-        let number = "select 1 + abs(random() % 2147483646)";
-        let number: i64 = db.query_row(number, [], |row| row.get(0))?;
-        db.pragma_update(None, "user_version", number)?;
+        number(&db)?;
         db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         db.close().map_err(|(_, error)| error)?;
         Ok(())
@@ -194,4 +191,12 @@ fn foreign(file: &Path) -> StoreError {
 
 fn log(directory: &Path) -> PathBuf {
     directory.join(format!("{FILE}-wal"))
+}
+
+/// Gives the database a number of its own, by which it is told from one that was put in its place.
+pub(super) fn number(db: &Connection) -> Tx<()> {
+    let number = "select 1 + abs(random() % 2147483646)";
+    let number: i64 = db.query_row(number, [], |row| row.get(0))?;
+    db.pragma_update(None, "user_version", number)?;
+    Ok(())
 }

@@ -378,9 +378,7 @@ impl Store for SqliteStore {
         self.readers.close();
         let synced = self.journal.all_synced().await;
         self.journal.close();
-        if self.journal.is_ahead()
-            && let Err(error) = self.write_journalled().durable().await
-        {
+        if let Err(error) = self.write_journalled().durable().await {
             tracing::warn!(error = %error, "what is in the journal is written at the next start");
         }
         let (writer, journal) = (Arc::clone(&self.writer), Arc::clone(&self.journal));

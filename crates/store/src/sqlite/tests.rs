@@ -108,12 +108,11 @@ async fn a_refused_job_undoes_nothing_of_its_group() {
         Err::<(), _>(StoreError::Fenced.into())
     };
     // All of them are to be queued before the first is run.
-    let (go, held) = hold(&store);
+    let go = held_up(&store).await;
     let good = store.writer.submit("insert", 0, insert(1), |_| {});
     let refused = store.writer.submit("refuse", 0, refuse, |_| {});
     let twice = store.writer.submit("insert again", 0, insert(2), |_| {});
     go.send(()).unwrap();
-    assert!(held.durable().await.unwrap());
     good.durable().await.unwrap();
     assert!(matches!(refused.durable().await, Err(StoreError::Fenced)));
     let twice = twice.durable().await;
@@ -133,7 +132,7 @@ async fn a_commit_that_fails_fails_its_whole_group() {
     let store = open(directory.path()).await;
     append(&store, "a", 10).await.unwrap();
     // A job that ends the transaction under the group: nothing of the group may be told as done.
-    let (go, held) = hold(&store);
+    let go = held_up(&store).await;
     let add = |db: &rusqlite::Connection| {
         db.execute("insert into probe (one, count) values (1, 1)", [])?;
         Ok(())
@@ -146,7 +145,6 @@ async fn a_commit_that_fails_fails_its_whole_group() {
         .writer
         .submit("end", 0, end, |done| assert!(done.is_none()));
     go.send(()).unwrap();
-    drop(held.durable().await);
     assert!(added.durable().await.is_err());
     assert!(ended.durable().await.is_err());
     append(&store, "b", 10).await.unwrap();
@@ -192,6 +190,19 @@ async fn a_consumer_never_differs_from_its_disk() {
     assert_eq!(found, (1, 1, 1));
 }
 
+/// Holds the writer up, in a group of its own: what is submitted from here on is the next group.
+async fn held_up(store: &SqliteStore) -> std::sync::mpsc::Sender<()> {
+    let (alone, begun) = tokio::sync::oneshot::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &rusqlite::Connection| {
+        alone.send(()).unwrap();
+        Ok(wait.recv().is_ok())
+    };
+    drop(store.writer.submit("hold", 0, hold, |_| {}));
+    begun.await.unwrap();
+    go
+}
+
 /// A job that holds the writer up until it is told to go on.
 fn hold(store: &SqliteStore) -> (std::sync::mpsc::Sender<()>, Pending<bool>) {
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -214,7 +225,7 @@ async fn what_was_computed_on_a_lost_step_is_lost_too() {
     }
     store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
     let first = next(&store).await.unwrap().remove(0);
-    let (go, held) = hold(&store);
+    let go = held_up(&store).await;
     let token = first.leased.token(first.consumer);
     let mut rejecting = store.turn(CONSUMER).await.unwrap();
     let machine = &mut rejecting.active.machine;
@@ -232,7 +243,6 @@ async fn what_was_computed_on_a_lost_step_is_lost_too() {
     lease_in(&mut late, 3);
     let failing = fail_the_group(&store);
     go.send(()).unwrap();
-    drop(held.durable().await);
     assert!(rejected.durable().await.is_err());
     assert!(leased.durable().await.is_err());
     assert!(failing.durable().await.is_err());
@@ -261,7 +271,7 @@ async fn an_ack_is_kept_when_its_consumer_could_not_be_written_twice() {
     let mut ack = |consumer: &mut Consumer| {
         consumer.ack(&token);
     };
-    let (begin, begun) = hold(&store);
+    let begin = held_up(&store).await;
     let once = store.write_journalled();
     let (go, held) = hold(&store);
     let twice = store.write_journalled();
@@ -275,7 +285,7 @@ async fn an_ack_is_kept_when_its_consumer_could_not_be_written_twice() {
     taken(&store).await;
     assert_eq!(next(&store).await.unwrap()[0].row.upstream_id, "b");
     end.send(()).unwrap();
-    for hold in [begun, held, ending] {
+    for hold in [held, ending] {
         drop(hold.durable().await);
     }
     assert!(once.durable().await.is_err());

@@ -7,7 +7,7 @@ use headrace_store::Store;
 
 use crate::conformance::Backend;
 use crate::conformance::world::{STREAM, Worker, append, batch, log, put, seen, short};
-use crate::sqlite::Sqlite;
+use crate::sqlite::{Sqlite, url};
 
 const MADE: Timestamp = Timestamp::from_seconds(150);
 
@@ -60,8 +60,11 @@ async fn a_journal_is_not_believed_on_a_backup() {
     copy(&sqlite.directory(), &elsewhere);
     let journal = elsewhere.join("consumers-a.journal");
     assert!(journal.metadata().unwrap().len() > 0);
-    std::fs::remove_file(elsewhere.join("headrace.db-wal")).unwrap();
     std::fs::copy(&backup, elsewhere.join("headrace.db")).unwrap();
+    let refused = headrace_store::open(&url(&elsewhere)).await;
+    let refused = refused.map(drop).unwrap_err().to_string();
+    assert!(refused.contains("headrace.db-wal"), "{refused}");
+    std::fs::remove_file(elsewhere.join("headrace.db-wal")).unwrap();
     let store = open(&elsewhere).await;
     assert_eq!(Worker::of(&*store).counts().await, (2, 0, 0));
 }

@@ -18,11 +18,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::error::{Tx, backend, io_error};
+use super::health::Health;
 use super::steps;
 use crate::{Result, StoreError};
 use entry::Envelope;
@@ -34,6 +36,10 @@ pub(super) use unwritten::{Net, Rows};
 
 /// The size at which a file is full.
 const FULL: u64 = 16 << 20;
+/// So many times as large it may become while the other one cannot be written.
+const MUCH: u64 = 16;
+/// How long a step may wait for a power cut to take it, where nobody waits for the disk.
+const UNSYNCED: Duration = Duration::from_millis(50);
 
 /// The journal. Its thread ends with it.
 #[derive(Debug)]
@@ -63,7 +69,7 @@ struct State {
     appended: u64,
     synced: u64,
     waiting: Vec<(u64, oneshot::Sender<Result<()>>)>,
-    failed: bool,
+    health: Health,
     closing: bool,
     unwritten: Unwritten,
 }
@@ -81,11 +87,13 @@ pub(super) struct Taken {
     shared: Arc<Shared>,
     nets: Vec<(i64, Net)>,
     generation: Option<u64>,
+    /// Nothing follows.
+    is_last: bool,
     written: Cell<bool>,
 }
 
 impl Journal {
-    fn start(files: [Arc<File>; 2], generation: u64) -> Result<Self> {
+    fn start(files: [Arc<File>; 2], generation: u64, health: Health) -> Result<Self> {
         let state = State {
             files,
             active: 0,
@@ -100,7 +108,7 @@ impl Journal {
             appended: 0,
             synced: 0,
             waiting: Vec::new(),
-            failed: false,
+            health,
             closing: false,
             unwritten: Unwritten::default(),
         };
@@ -137,12 +145,16 @@ impl Journal {
         state.files[state.active]
             .write_all_at(&bytes, state.len)
             .map_err(|error| io_error("write the journal", error))?;
+        if !state.is_ahead_of_the_disk() {
+            self.shared.work.notify_one();
+        }
         state.len += bytes.len() as u64;
         state.appended += bytes.len() as u64;
         state.unwritten.add(step);
         let end = state.appended;
-        let is_full = state.len >= FULL && !state.other_is_full;
-        if is_full {
+        // Where the other one could not be written, that is asked for again and again.
+        let is_full = state.len / FULL > (state.len - bytes.len() as u64) / FULL;
+        if state.len >= FULL && !state.other_is_full {
             state.turn_over();
         }
         Ok(Place { end, is_full })
@@ -187,6 +199,7 @@ impl Journal {
             shared: Arc::clone(&self.shared),
             nets: net.into_iter().map(|net| (no, net)).collect(),
             generation: None,
+            is_last: false,
             written: Cell::new(false),
         };
         taken.write(db)?;
@@ -203,6 +216,7 @@ impl Journal {
                 nets: state.unwritten.take_all(),
                 // At the end, nothing can follow in this one.
                 generation: Some(generation - u64::from(!state.closing)),
+                is_last: state.closing,
                 written: Cell::new(false),
             }
         };
@@ -255,7 +269,7 @@ impl Journal {
             tracing::error!("the store's journal had panicked");
         }
         let state = self.shared.lock();
-        if state.unwritten.is_empty() && !state.failed {
+        if state.unwritten.is_empty() && state.health.refusal().is_none() {
             for file in &state.files {
                 if let Err(error) = file.set_len(0).and_then(|()| file.sync_all()) {
                     tracing::warn!(%error, "could not empty the journal");
@@ -290,10 +304,21 @@ impl Shared {
                 if state.closing {
                     return;
                 }
-                state = self
+                if !state.is_ahead_of_the_disk() {
+                    state = self
+                        .work
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                let (woken, timeout) = self
                     .work
-                    .wait(state)
+                    .wait_timeout(state, UNSYNCED)
                     .unwrap_or_else(PoisonError::into_inner);
+                state = woken;
+                if timeout.timed_out() {
+                    break;
+                }
             }
             let (generation, len, appended) =
                 (state.envelope.generation, state.len, state.appended);
@@ -308,8 +333,8 @@ impl Shared {
             state = self.lock();
             if let Err(error) = synced {
                 // Nobody knows what the disk has now: a later sync that succeeds would prove nothing.
-                tracing::error!(%error, "could not sync the journal: nothing more is settled until a restart");
-                state.failed = true;
+                tracing::error!(%error, "could not sync the journal");
+                state.health.note_failed_sync();
                 for (_, to) in state.waiting.drain(..) {
                     drop(to.send(Err(StoreError::DiskFailed)));
                 }
@@ -337,11 +362,21 @@ impl Shared {
 
 impl State {
     fn check(&self) -> Result<()> {
-        match (self.failed, self.closing) {
-            (true, _) => Err(StoreError::DiskFailed),
-            (false, true) => Err(StoreError::Closed),
-            (false, false) => Ok(()),
+        if let Some(refusal) = self.health.refusal() {
+            return Err(refusal);
         }
+        if self.closing {
+            return Err(StoreError::Closed);
+        }
+        if self.len >= MUCH * FULL {
+            let why = "the consumers' states could not be written for long: the log says why";
+            return Err(backend("write the journal", why));
+        }
+        Ok(())
+    }
+
+    fn is_ahead_of_the_disk(&self) -> bool {
+        self.synced < self.appended && self.health.refusal().is_none()
     }
 
     /// Goes on in the other file.
@@ -366,6 +401,9 @@ impl Taken {
         if let Some(generation) = self.generation {
             db.prepare_cached("update journal set written = ?1 where written < ?1")?
                 .execute([generation.cast_signed()])?;
+        }
+        if self.is_last {
+            db.execute("update journal set is_open = 0", [])?;
         }
         Ok(())
     }

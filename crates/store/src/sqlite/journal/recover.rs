@@ -18,6 +18,7 @@ use super::unwritten::Net;
 use super::{Journal, steps};
 use crate::StoreError;
 use crate::sqlite::error::{Tx, io_error};
+use crate::sqlite::health::Health;
 
 /// The names of the files in the data directory.
 pub(crate) const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
@@ -33,7 +34,7 @@ struct Found {
 }
 
 /// Opens the journal of the directory; what was in it is written first.
-pub(crate) fn open(db: &mut Connection, directory: &Path) -> Tx<Journal> {
+pub(crate) fn open(db: &mut Connection, directory: &Path, health: Health) -> Tx<Journal> {
     let written: i64 = db.query_row("select written from journal", [], |row| row.get(0))?;
     let written = written.cast_unsigned();
     let mut files = Vec::new();
@@ -48,19 +49,25 @@ pub(crate) fn open(db: &mut Connection, directory: &Path) -> Tx<Journal> {
     }
     sync_directory(directory)?;
     found.sort_by_key(Found::generation);
-    check_order(&found)?;
+    check_order(&found, written)?;
     let newest = found
         .iter()
         .map(Found::generation)
         .max()
         .unwrap_or(0)
         .max(written);
+    let tx = db.transaction()?;
     if found.iter().any(|file| !file.entries.is_empty()) {
-        let tx = db.transaction()?;
         replay(&tx, &found)?;
         tx.execute("update journal set written = ?", [newest.cast_signed()])?;
-        tx.commit()?;
     }
+    // A power cut may have taken deliveries that nobody waited for, even all of the journal with them:
+    // what is delivered from here on must not be taken for one of those.
+    let rises = "update consumer set generation = generation + 1
+                 where (select is_open from journal)";
+    tx.execute(rises, [])?;
+    tx.execute("update journal set is_open = 1", [])?;
+    tx.commit()?;
     // Nothing of before may be taken for something of now.
     for file in &files {
         if file.metadata().map_or(true, |metadata| metadata.len() > 0) {
@@ -73,7 +80,7 @@ pub(crate) fn open(db: &mut Connection, directory: &Path) -> Tx<Journal> {
         Ok([a, b]) => [Arc::new(a), Arc::new(b)],
         Err(_) => unreachable!("there are two files"),
     };
-    Ok(Journal::start(files, newest + 1)?)
+    Ok(Journal::start(files, newest + 1, health)?)
 }
 
 fn open_file(path: &Path) -> Tx<File> {
@@ -102,8 +109,14 @@ fn scan(name: &'static str, bytes: &[u8], written: u64) -> Tx<Found> {
     let mut broken = None;
     let mut at = 0;
     while at < bytes.len() {
-        let entry = entry::read(bytes, at).filter(|entry| entry.envelope.generation > written);
+        let entry = entry::read(bytes, at);
+        let is_new = |entry: &Entry| entry.envelope.generation > written;
         match (entry, broken) {
+            // What is left of an earlier filling.
+            (Some(entry), _) if !is_new(&entry) => {
+                broken.get_or_insert(at as u64);
+                at += entry.size;
+            }
             (Some(entry), None) => {
                 at += entry.size;
                 found.end = at as u64;
@@ -127,15 +140,16 @@ fn scan(name: &'static str, bytes: &[u8], written: u64) -> Tx<Found> {
 }
 
 /// What was synced before the newer file was begun must be there.
-fn check_order(found: &[Found]) -> Tx<()> {
+fn check_order(found: &[Found], written: u64) -> Tx<()> {
     let [older, newer] = found else {
         return Ok(());
     };
     let before = newer.entries.first().map(|entry| entry.envelope);
     match before {
         Some(envelope)
+            // Where the older one was not written, all of it must be there.
             if newer.synced > 0
-                && older.generation() + 1 == envelope.generation
+                && envelope.generation > written + 1
                 && older.end < envelope.before =>
         {
             Err(damaged(older.name, older.end).into())
@@ -195,7 +209,8 @@ fn damaged(name: &str, at: u64) -> StoreError {
     StoreError::Damaged {
         what: format!(
             "{name} cannot be read at byte {at}, and what comes after it was kept safe: acknowledgements would be lost. \
-             Restore the last backup (`headrace restore`), or remove the file to go on without them"
+             Restore the last backup (`headrace restore`), or remove {} and {} to go on without them",
+            FILES[0], FILES[1]
         ),
     }
 }
