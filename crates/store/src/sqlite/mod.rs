@@ -46,8 +46,9 @@ mod writer;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use headrace_model::StreamId;
 use rusqlite::{Connection, OpenFlags};
@@ -136,6 +137,16 @@ impl SqliteStore {
             return Err(StoreError::Closed);
         }
         Ok(())
+    }
+}
+
+/// Waits until a thread of the store has ended.
+fn join(thread: &Mutex<Option<JoinHandle<()>>>, whose: &str) {
+    let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(thread) = thread
+        && thread.join().is_err()
+    {
+        tracing::error!("the store's {whose} had panicked");
     }
 }
 

@@ -76,21 +76,26 @@ pub(super) fn write_down(db: &Connection, streams: &Streams) -> Tx<()> {
     for cell in streams.changed() {
         let log = cell.log();
         let Some(stream) = log.no else { continue };
-        for (lane, last, present, tombstones) in log.live.changed() {
-            db.prepare_cached(
-                "insert or replace into live_summary (lane, stream, last, present, tombstones)
-                 values (?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                lane.0,
-                stream,
-                last.cast_signed(),
-                bytes(present),
-                bytes(tombstones)
-            ])?;
-        }
+        write_lanes(db, stream, &log.live)?;
         db.prepare_cached("delete from live_change where stream = ?")?
             .execute([stream])?;
+    }
+    Ok(())
+}
+
+fn write_lanes(db: &Connection, stream: i64, set: &LiveSet) -> Tx<()> {
+    for (lane, last, present, tombstones) in set.changed() {
+        db.prepare_cached(
+            "insert or replace into live_summary (lane, stream, last, present, tombstones)
+             values (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            lane.0,
+            stream,
+            last.cast_signed(),
+            bytes(present),
+            bytes(tombstones)
+        ])?;
     }
     Ok(())
 }
@@ -106,19 +111,8 @@ fn load_from_keys(db: &Connection) -> Tx<LiveSets> {
             let (set, _) = sets.entry(stream).or_default();
             set.insert(idx, LaneNo(row.get(1)?), row.get(2)?);
         }
-        let mut add = tx.prepare(
-            "insert into live_summary (lane, stream, last, present, tombstones) values (?, ?, ?, ?, ?)",
-        )?;
         for (stream, (set, _)) in &mut sets {
-            for (lane, last, present, tombstones) in set.changed() {
-                add.execute(params![
-                    lane.0,
-                    stream,
-                    last.cast_signed(),
-                    bytes(present),
-                    bytes(tombstones)
-                ])?;
-            }
+            write_lanes(&tx, *stream, set)?;
             set.written_down();
         }
     }

@@ -126,16 +126,7 @@ impl Writer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's writer had panicked");
-        }
+        super::join(&self.thread, "writer");
         #[cfg(feature = "simulation")]
         if let Some(simulated) = &self.simulated {
             simulated.close();

@@ -256,18 +256,7 @@ impl Journal {
 
     /// Ends the thread. What was written needs no journal any more.
     pub(super) fn end(&self) {
-        self.close();
-        self.shared.work.notify_one();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's journal had panicked");
-        }
+        self.join();
         let state = self.shared.lock();
         if state.unwritten.is_empty() && state.health.refusal().is_none() {
             for file in &state.files {
@@ -279,16 +268,17 @@ impl Journal {
     }
 }
 
-impl Drop for Journal {
-    fn drop(&mut self) {
+impl Journal {
+    fn join(&self) {
         self.close();
         self.shared.work.notify_one();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(thread.map(JoinHandle::join));
+        super::join(&self.thread, "journal");
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.join();
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use super::{Journal, steps};
 use crate::StoreError;
 use crate::sqlite::error::{Tx, io_error};
 use crate::sqlite::health::Health;
+use crate::sqlite::lock::{private_file, sync_directory};
 
 /// The names of the files in the data directory.
 pub(crate) const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
@@ -40,14 +41,14 @@ pub(crate) fn open(db: &mut Connection, directory: &Path, health: Health) -> Tx<
     let mut files = Vec::new();
     let mut found = Vec::new();
     for name in FILES {
-        let mut file = open_file(&directory.join(name))?;
+        let mut file = private_file(&directory.join(name))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(|error| io_error("read the journal", error))?;
         found.push(scan(name, &bytes, written)?);
         files.push(file);
     }
-    sync_directory(directory)?;
+    sync_directory(directory).map_err(|error| io_error("sync the data directory", error))?;
     found.sort_by_key(Found::generation);
     check_order(&found, written)?;
     let newest = found
@@ -81,21 +82,6 @@ pub(crate) fn open(db: &mut Connection, directory: &Path, health: Health) -> Tx<
         Err(_) => unreachable!("there are two files"),
     };
     Ok(Journal::start(files, newest + 1, health)?)
-}
-
-fn open_file(path: &Path) -> Tx<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    Ok(options
-        .open(path)
-        .map_err(|error| io_error("open the journal", error))?)
-}
-
-fn sync_directory(directory: &Path) -> Tx<()> {
-    Ok(File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| io_error("sync the data directory", error))?)
 }
 
 /// Reads the entries of the generations after `written`.
