@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use breakpoint::{Breakpoint, breakpoint};
-pub use draft::Draft;
+pub use draft::{Draft, remove_drafts};
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};
 pub use open::{open, open_existing, restore};

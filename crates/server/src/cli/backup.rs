@@ -77,7 +77,7 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
         format!("the server at {url} makes the backup: it needs an admin token in HEADRACE_TOKEN")
     })?;
     let write = || format!("could not write {}", to.display());
-    let (draft, mut file) = Draft::begin(to).with_context(write)?;
+    let mut draft = Draft::begin(to).with_context(write)?;
     let asked = reqwest::Client::new()
         .get(format!("{url}/v1/backup"))
         .bearer_auth(token)
@@ -98,7 +98,7 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
     let mut length = 0;
     while let Some(piece) = answer.chunk().await.context("the download was cut off")? {
         length += piece.len() as u64;
-        file.write_all(&piece).with_context(write)?;
+        draft.file().write_all(&piece).with_context(write)?;
     }
     if expected != Some(length) {
         bail!("the download was cut off after {length} bytes");

@@ -47,12 +47,11 @@ impl SqliteStore {
 
 fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<()> {
     let failed = |error| io_error("write the backup", error);
-    let (draft, file) = Draft::begin(place).map_err(failed)?;
+    let mut draft = Draft::begin(place).map_err(failed)?;
     let log = snapshot
         .path()
         .map(|path| PathBuf::from(format!("{path}-wal")));
     let log_len = || log.as_ref().and_then(|log| log.metadata().ok());
-    remove_companions(draft.path()).map_err(failed)?;
     let mut copy = open(draft.path())?;
     // Begins the snapshot: without it every step would have one of its own.
     snapshot.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
@@ -66,7 +65,7 @@ fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<
                 held => return Err(backend(ACTION, format!("the copy is {held:?}")).into()),
             }
             if steps % STEPS_BETWEEN_SYNCS == 0 {
-                file.sync_data().map_err(failed)?;
+                draft.file().sync_data().map_err(failed)?;
             }
             if pool.is_closed() {
                 return Err(StoreError::Closed.into());
