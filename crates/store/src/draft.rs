@@ -44,6 +44,12 @@ impl Draft {
         self.file.as_file_mut()
     }
 
+    /// Bytes that this user may still write on its file system.
+    pub fn room(&self) -> io::Result<u64> {
+        let system = rustix::fs::fstatvfs(self.file.as_file())?;
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+
     /// Gives it its name, durably. A file that has it already is kept, and the error is
     /// [`io::ErrorKind::AlreadyExists`].
     pub fn finish(self) -> io::Result<()> {

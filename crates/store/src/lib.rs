@@ -271,8 +271,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a copy of everything into a new file, while others go on: one state of the whole store, in
     /// which is everything that was answered before this was called. `now` is noted in it. The file gets
-    /// its name when it is whole and durable; one that exists is refused. Only [`restore`] makes a store
-    /// of it again.
+    /// its name when it is whole and durable; one that exists is refused, and so is one that would leave
+    /// others no room to write ([`StoreError::NoRoom`]). When the caller stops waiting, the copy is given
+    /// up. Only [`restore`] makes a store of it again.
     async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()>;
 
     /// Whether it can write: what `/ready` asks.
