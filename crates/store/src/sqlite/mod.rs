@@ -65,6 +65,7 @@ use removal::Clearing;
 use streams::{StreamCell, Streams};
 use writer::Writer;
 
+pub(crate) use opening::is_cut_off;
 pub(crate) use restore::{has_data, restore};
 
 /// The embedded store.
