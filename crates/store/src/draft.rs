@@ -74,12 +74,8 @@ pub fn remove_drafts(place: &Path) -> io::Result<()> {
         let endings = [ENDING, ".part-wal", ".part-shm"];
         let is_draft =
             name.starts_with(beginning) && endings.iter().any(|end| name.ends_with(end.as_bytes()));
-        if !is_draft {
-            continue;
-        }
-        match entry.file_type()?.is_dir() {
-            true => fs::remove_dir_all(entry.path())?,
-            false => remove(&entry.path())?,
+        if is_draft {
+            remove(&entry.path())?;
         }
     }
     Ok(())
@@ -153,8 +149,6 @@ mod tests {
         let place = folder.path().join("copy");
         let left = Draft::begin(&place).unwrap().file.keep().unwrap().1;
         fs::write(with_ending(&left, "-wal"), "").unwrap();
-        fs::create_dir(folder.path().join("copy.x.part")).unwrap();
-        fs::write(folder.path().join("copy.x.part/copy"), "").unwrap();
         for others in ["copy", "copy.monday", "other.x.part"] {
             fs::write(folder.path().join(others), "").unwrap();
         }

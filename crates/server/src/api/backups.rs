@@ -13,11 +13,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use headrace_engine::BackupTurn;
-use headrace_store::StoreError;
+use headrace_engine::clock::random;
+use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::auth::CanAdmin;
 use super::error::{ApiError, Code};
@@ -66,16 +68,12 @@ struct Copy {
 }
 
 async fn make(app: &App) -> Result<Copy, ApiError> {
-    // Whatever happens, and also when the caller goes, the copy goes with this folder.
-    let folder = tempfile::Builder::new()
-        .prefix(&format!("{COPY}."))
-        .suffix(".part")
-        .tempdir_in(&app.data_dir)
-        .map_err(failed)?;
-    let copy = folder.path().join("copy");
+    let name = format!("{COPY}.{}.part", Uuid::from_bytes(random()).simple());
+    // Removed whatever happens, and also when the caller goes.
+    let copy = TempPath::try_from_path(app.data_dir.join(name)).map_err(failed)?;
     let turn = app.engine.back_up(&copy).await?;
     let file = File::open(&copy).await.map_err(failed)?;
-    folder.close().map_err(failed)?;
+    copy.close().map_err(failed)?;
     let length = file.metadata().await.map_err(failed)?.len();
     Ok(Copy {
         file,
@@ -85,9 +83,6 @@ async fn make(app: &App) -> Result<Copy, ApiError> {
 }
 
 fn failed(error: io::Error) -> ApiError {
-    if error.kind() == io::ErrorKind::StorageFull {
-        return StoreError::DiskFull.into();
-    }
     tracing::error!(%error, "could not keep a backup beside the data");
     ApiError::new(Code::Internal, "the server failed; its log has the reason")
 }

@@ -88,9 +88,8 @@ fn keys(data: &Path) -> PathBuf {
     data.join("headrace.keys")
 }
 
-/// A sync reads and a worker acknowledges while backups are made. What is restored elsewhere is as it
-/// was, and goes on.
-#[tokio::test]
+/// A sync reads while backups are made. What is restored elsewhere is as it was, and goes on.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_beside_a_sync_and_a_worker_goes_on_elsewhere() {
     let (stripe, base) = sandbox().await;
     stripe.seed(Collection::Customer, 120);

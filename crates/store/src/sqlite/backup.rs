@@ -97,10 +97,15 @@ fn copy(
     }
     mark(&copy, now)?;
     copy.close().map_err(|(_, error)| error)?;
-    match draft.finish() {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(place).into()),
-        finished => Ok(finished.map_err(failed)?),
+    draft.finish().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(place),
+        _ => failed(error),
+    })?;
+    // Whoever goes from now on finds the file.
+    if waiting.strong_count() == 0 {
+        remove(place).map_err(failed)?;
     }
+    Ok(())
 }
 
 /// Refuses to write so many more bytes where others would run out of room.
