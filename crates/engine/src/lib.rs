@@ -34,6 +34,7 @@ mod verify;
 mod waiting;
 
 pub use answers::KeyInUse;
+pub use backups::BackupTurn;
 pub use clock::{Clock, SystemClock};
 pub use consumers::{ConsumerView, bounds};
 pub use credentials::{CredentialPatch, NewCredential};

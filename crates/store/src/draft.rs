@@ -1,60 +1,84 @@
 //! Files that get their name when they are whole and durable.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that is being written beside its place. Removed when it is dropped before it has its name.
+use tempfile::NamedTempFile;
+
+/// What the names of drafts end in: `NAME.<random>.part`.
+const ENDING: &str = ".part";
+
+/// A file that is being written beside its place, under a name that nobody else has. Removed when it is
+/// dropped before it has its name.
 #[derive(Debug)]
 pub struct Draft {
     place: PathBuf,
-    draft: PathBuf,
-    is_finished: bool,
+    file: NamedTempFile,
 }
 
 impl Draft {
-    /// Begins a file that only this user may read, for this place. What an earlier attempt left is
-    /// removed.
-    pub fn begin(place: &Path) -> io::Result<(Self, File)> {
-        let draft = with_ending(place, ".part");
-        remove(&draft)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&draft)?;
-        let begun = Self {
-            place: place.to_owned(),
-            draft,
-            is_finished: false,
+    /// Begins a file that only this user may read, for this place.
+    pub fn begin(place: &Path) -> io::Result<Self> {
+        let Some(name) = place.file_name() else {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename));
         };
-        Ok((begun, file))
+        let file = tempfile::Builder::new()
+            .prefix(&with_ending(Path::new(name), "."))
+            .suffix(ENDING)
+            .tempfile_in(directory_of(place))?;
+        Ok(Self {
+            place: place.to_owned(),
+            file,
+        })
     }
 
     /// Where it is meanwhile.
     pub fn path(&self) -> &Path {
-        &self.draft
+        self.file.path()
+    }
+
+    /// The file.
+    pub fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Bytes that this user may still write on its file system.
+    pub fn room(&self) -> io::Result<u64> {
+        let system = rustix::fs::fstatvfs(self.file.as_file())?;
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
     }
 
     /// Gives it its name, durably. A file that has it already is kept, and the error is
     /// [`io::ErrorKind::AlreadyExists`].
-    pub fn finish(mut self) -> io::Result<()> {
-        File::open(&self.draft)?.sync_all()?;
-        fs::hard_link(&self.draft, &self.place)?;
-        fs::remove_file(&self.draft)?;
-        self.is_finished = true;
+    pub fn finish(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file
+            .persist_noclobber(&self.place)
+            .map_err(|refused| refused.error)?;
         sync_directory_of(&self.place)
     }
 }
 
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // Left behind, it is in nobody's way.
-            drop(fs::remove_file(&self.draft));
+/// Removes what processes that were killed left of drafts for this place, with what `SQLite` put beside
+/// them. Only for a place where nobody else is at work.
+pub fn remove_drafts(place: &Path) -> io::Result<()> {
+    let name = place.file_name().unwrap_or_default();
+    let beginning = with_ending(Path::new(name), ".");
+    let beginning = beginning.as_os_str().as_encoded_bytes();
+    for entry in fs::read_dir(directory_of(place))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let endings = [ENDING, ".part-wal", ".part-shm"];
+        let is_draft =
+            name.starts_with(beginning) && endings.iter().any(|end| name.ends_with(end.as_bytes()));
+        if is_draft {
+            remove(&entry.path())?;
         }
     }
+    Ok(())
 }
 
 /// The path with something at its end.
@@ -74,9 +98,64 @@ pub(crate) fn remove(file: &Path) -> io::Result<()> {
 
 /// Makes what was named or removed beside this file durable.
 pub(crate) fn sync_directory_of(file: &Path) -> io::Result<()> {
-    let directory = match file.parent() {
+    File::open(directory_of(file))?.sync_all()
+}
+
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn of_two_drafts_for_one_place_the_first_that_is_whole_gets_it_and_no_other_file_is_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("monday");
+        let precious = folder.path().join("monday.part");
+        fs::write(&precious, "somebody's").unwrap();
+        let mut first = Draft::begin(&place).unwrap();
+        first.file().write_all(b"the first, ").unwrap();
+        let mut second = Draft::begin(&place).unwrap();
+        second.file().write_all(b"cut").unwrap();
+        first.file().write_all(b"whole").unwrap();
+        first.finish().unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"the first, whole");
+        let refused = second.finish().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&place).unwrap(), b"the first, whole");
+        assert_eq!(fs::read(&precious).unwrap(), b"somebody's");
+        assert_eq!(names(folder.path()), ["monday", "monday.part"]);
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("copy");
+        let left = Draft::begin(&place).unwrap().file.keep().unwrap().1;
+        fs::write(with_ending(&left, "-wal"), "").unwrap();
+        for others in ["copy", "copy.monday", "other.x.part"] {
+            fs::write(folder.path().join(others), "").unwrap();
+        }
+        remove_drafts(&place).unwrap();
+        assert_eq!(
+            names(folder.path()),
+            ["copy", "copy.monday", "other.x.part"]
+        );
+    }
 }

@@ -57,6 +57,16 @@ pub enum StoreError {
         "the backup was given up: too much is being written meanwhile. Try again while less is"
     )]
     Overtaken,
+    /// A backup does not fit on the disk beside what others need.
+    #[error(
+        "the disk has no room for a backup: it takes {needed} bytes, with some to spare for what is written meanwhile, and {free} are free"
+    )]
+    NoRoom {
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// There is data where a backup was to be restored.
     #[error(
         "{path} has data already: restore into a directory of its own, or give up what is there with --replace"

@@ -23,10 +23,10 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use breakpoint::{Breakpoint, breakpoint};
-pub use draft::Draft;
+pub use draft::{Draft, remove_drafts};
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};
-pub use open::{open, open_existing, restore};
+pub use open::{is_cut_off, open, open_existing, restore};
 pub use stream::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
     Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,
@@ -271,8 +271,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a copy of everything into a new file, while others go on: one state of the whole store, in
     /// which is everything that was answered before this was called. `now` is noted in it. The file gets
-    /// its name when it is whole and durable; one that exists is refused. Only [`restore`] makes a store
-    /// of it again.
+    /// its name when it is whole and durable; one that exists is refused, and so is one that would leave
+    /// others no room to write ([`StoreError::NoRoom`]). When the caller stops waiting, the copy is given
+    /// up. Only [`restore`] makes a store of it again.
     async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()>;
 
     /// Whether it can write: what `/ready` asks.

@@ -1,5 +1,7 @@
 //! The backend, chosen by URL.
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,6 +47,12 @@ pub async fn restore(url: &str, backup: &Path, replace: bool) -> Result<()> {
             url: without_password(url),
         }),
     }
+}
+
+/// Whether the end of a [`Store::back_up`] that came from elsewhere is missing, or it is none: as far as
+/// its beginning tells.
+pub fn is_cut_off(backup: &mut File) -> io::Result<bool> {
+    sqlite::is_cut_off(backup)
 }
 
 fn without_password(url: &str) -> String {

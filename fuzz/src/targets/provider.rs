@@ -7,23 +7,36 @@ use headrace_model::provider::{Definition, Listing};
 
 use super::{answers, parts};
 
-const FILES: [&str; 3] = ["provider.toml", "collections.toml", "fields.toml"];
+macro_rules! stripe {
+    ($($name:literal),*) => {
+        [$(($name, include_str!(concat!("../../../providers/stripe/", $name)))),*]
+    };
+}
 
-const STRIPE: [&str; 3] = [
-    include_str!("../../../providers/stripe/provider.toml"),
-    include_str!("../../../providers/stripe/collections.toml"),
-    include_str!("../../../providers/stripe/fields.toml"),
+/// The built-in definition, its three main files first.
+const STRIPE: [(&str, &str); 11] = stripe![
+    "provider.toml",
+    "collections.toml",
+    "fields.toml",
+    "collections.billing.toml",
+    "collections.connect.toml",
+    "collections.finance.toml",
+    "collections.services.toml",
+    "fields.billing.toml",
+    "fields.connect.toml",
+    "fields.finance.toml",
+    "fields.services.toml"
 ];
 
-/// Three files, or the first alone beside the rest of Stripe's: a definition, or problems with a place each.
+/// Three files, or the first alone beside two of Stripe's: a definition, or problems with a place each.
 pub(super) fn definition(data: &[u8]) {
     let Some(texts) = parts::<3>(data).or_else(|| {
         let text = std::str::from_utf8(data).ok()?;
-        Some([text, STRIPE[1], STRIPE[2]])
+        Some([text, STRIPE[1].1, STRIPE[2].1])
     }) else {
         return;
     };
-    let files = [0, 1, 2].map(|at| (FILES[at], texts[at]));
+    let files = [0, 1, 2].map(|at| (STRIPE[at].0, texts[at]));
     match Definition::compile("fuzzed", &files) {
         Ok(definition) => read(&definition, br#"{"data":[{"id":"a"}],"has_more":true}"#),
         Err(problems) => {
@@ -42,8 +55,7 @@ pub(super) fn definition(data: &[u8]) {
 /// Any answer of a provider.
 pub(super) fn page(data: &[u8]) {
     static DEFINITION: LazyLock<Definition> = LazyLock::new(|| {
-        let files = [0, 1, 2].map(|at| (FILES[at], STRIPE[at]));
-        Definition::compile("stripe", &files).expect("the built-in definition holds")
+        Definition::compile("stripe", &STRIPE).expect("the built-in definition holds")
     });
     read(&DEFINITION, data);
 }

@@ -1,9 +1,10 @@
 //! `/v1/backup`: everything in one file, made while the server serves.
 //!
-//! The copy is made beside the data first: a caller who reads slowly holds back nobody.
+//! The copy is made beside the data first: a caller who reads slowly holds back nobody but those who
+//! want a backup too.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,10 +12,14 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use headrace_engine::BackupTurn;
+use headrace_engine::clock::random;
+use tempfile::TempPath;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use uuid::Uuid;
 
 use super::auth::CanAdmin;
 use super::error::{ApiError, Code};
@@ -24,15 +29,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(get_backup))
 }
 
-/// What the copy is called, beside the data, until it is being read.
-const COPY: &str = "headrace.db.backup";
+/// What the copy is a draft of: it never gets this name.
+const COPY: &str = "headrace.db.copy";
 /// Bytes that are read at a time.
 const PIECE: usize = 256 << 10;
 
 /// Downloads a backup: one consistent copy of records, configuration and consumers, made while
 /// everything goes on. `headrace restore` makes a data directory of it. The keys that open sealed
 /// credentials are not in it. Where there are several organisations, only the token of
-/// `HEADRACE_ADMIN_TOKEN` may.
+/// `HEADRACE_ADMIN_TOKEN` may. One backup is made and downloaded at a time.
 #[utoipa::path(get, path = "/v1/backup", tag = "health",
     responses((status = 200, content_type = "application/vnd.sqlite3", body = String), Errors))]
 async fn get_backup(
@@ -43,62 +48,57 @@ async fn get_backup(
         let summary = "a backup holds every organisation: use the token of HEADRACE_ADMIN_TOKEN";
         return Err(ApiError::new(Code::Forbidden, summary));
     }
-    // On a task of its own: the copy is taken away again also when the caller has gone.
-    let making = tokio::spawn(async move { make(&app).await });
-    let (file, length) = match making.await {
-        Ok(made) => made?,
-        Err(_panicked) => {
-            let summary = "the server failed; its log has the reason";
-            return Err(ApiError::new(Code::Internal, summary));
-        }
-    };
+    let copy = make(&app).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
-        (header::CONTENT_LENGTH, length.to_string()),
+        (header::CONTENT_LENGTH, copy.length.to_string()),
         (
             header::CONTENT_DISPOSITION,
             "attachment; filename=\"headrace.backup\"".to_owned(),
         ),
     ];
-    Ok((headers, Body::from_stream(pieces(file))).into_response())
+    Ok((headers, Body::from_stream(pieces(copy))).into_response())
 }
 
-/// Makes the copy and takes its name away: it is gone when nobody reads it any more.
-async fn make(app: &App) -> Result<(File, u64), ApiError> {
-    let copy = copy_in(&app.data_dir);
-    app.engine.back_up(&copy).await?;
-    let opened = async {
-        let file = File::open(&copy).await;
-        tokio::fs::remove_file(&copy).await?;
-        let file = file?;
-        let length = file.metadata().await?.len();
-        Ok::<_, io::Error>((file, length))
-    };
-    opened.await.map_err(|error| {
-        tracing::error!(%error, "could not read the backup that was made");
-        ApiError::new(Code::Internal, "the server failed; its log has the reason")
+/// A copy that has no name any more: it is gone when nobody reads it.
+struct Copy {
+    file: File,
+    length: u64,
+    _turn: BackupTurn,
+}
+
+async fn make(app: &App) -> Result<Copy, ApiError> {
+    let name = format!("{COPY}.{}.part", Uuid::from_bytes(random()).simple());
+    // Removed whatever happens, and also when the caller goes.
+    let copy = TempPath::try_from_path(app.data_dir.join(name)).map_err(failed)?;
+    let turn = app.engine.back_up(&copy).await?;
+    let file = File::open(&copy).await.map_err(failed)?;
+    copy.close().map_err(failed)?;
+    let length = file.metadata().await.map_err(failed)?.len();
+    Ok(Copy {
+        file,
+        length,
+        _turn: turn,
     })
 }
 
-/// Removes a copy that the last process had not taken away.
+fn failed(error: io::Error) -> ApiError {
+    tracing::error!(%error, "could not keep a backup beside the data");
+    ApiError::new(Code::Internal, "the server failed; its log has the reason")
+}
+
+/// Removes copies that a process which was killed had not taken away.
 pub(crate) fn remove_left_over(data_dir: &Path) -> io::Result<()> {
-    match std::fs::remove_file(copy_in(data_dir)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    headrace_store::remove_drafts(&data_dir.join(COPY))
 }
 
-fn copy_in(data_dir: &Path) -> PathBuf {
-    data_dir.join(COPY)
-}
-
-fn pieces(file: File) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
-    stream::try_unfold(file, |mut file| async move {
+fn pieces(copy: Copy) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    stream::try_unfold(copy, |mut copy| async move {
         let mut piece = Vec::with_capacity(PIECE);
-        let read = (&mut file)
+        let read = (&mut copy.file)
             .take(PIECE as u64)
             .read_to_end(&mut piece)
             .await?;
-        Ok((read > 0).then(|| (Bytes::from(piece), file)))
+        Ok((read > 0).then(|| (Bytes::from(piece), copy)))
     })
 }

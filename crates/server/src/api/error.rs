@@ -87,6 +87,9 @@ pub(crate) struct ApiError {
     /// Reasons by field; only with code `invalid`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub validation_errors: BTreeMap<String, Vec<String>>,
+    /// When to try again, where that may help.
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
 }
 
 impl ApiError {
@@ -96,6 +99,18 @@ impl ApiError {
             summary: summary.into(),
             code,
             validation_errors: BTreeMap::new(),
+            retry_after_seconds: match code {
+                Code::TooMany | Code::Unavailable => Some(1),
+                _ => None,
+            },
+        }
+    }
+
+    /// The server cannot do it until somebody does something.
+    fn until_somebody_helps(summary: impl Into<String>) -> Self {
+        Self {
+            retry_after_seconds: None,
+            ..Self::new(Code::Unavailable, summary)
         }
     }
 
@@ -108,15 +123,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let retry = match self.code {
-            Code::TooMany | Code::Unavailable => Some("1"),
-            _ => None,
-        };
+        let retry = self.retry_after_seconds;
         let mut response = (status, Json(self)).into_response();
         if let Some(seconds) = retry {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer");
@@ -166,8 +178,9 @@ impl From<StoreError> for ApiError {
                 "it was changed by somebody else meanwhile: read it again",
             ),
             StoreError::NoConsumer => Self::new(Code::NotFound, "the consumer was removed"),
-            StoreError::DiskFull | StoreError::DiskFailed => {
-                Self::new(Code::Unavailable, error.to_string())
+            StoreError::DiskFull => Self::new(Code::Unavailable, error.to_string()),
+            StoreError::DiskFailed | StoreError::Overtaken | StoreError::NoRoom { .. } => {
+                Self::until_somebody_helps(error.to_string())
             }
             // Nothing is secret about it, and nobody may have to look for it.
             StoreError::Damaged { .. } => {
@@ -185,5 +198,23 @@ impl ApiError {
     fn fault(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %headrace_engine::chain(error), "a request failed");
         Self::new(Code::Internal, "the server failed; its log has the reason")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_was_overtaken_is_told_as_such_and_not_to_be_tried_at_once() {
+        let told = ApiError::from(StoreError::Overtaken);
+        assert_eq!(told.code, Code::Unavailable);
+        assert_eq!(told.summary, StoreError::Overtaken.to_string());
+        assert!(
+            !told
+                .into_response()
+                .headers()
+                .contains_key(header::RETRY_AFTER)
+        );
     }
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use headrace_store::StoreError;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::CanRead;
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::{App, Errors};
 
 pub(super) fn open_routes() -> OpenApiRouter<App> {
@@ -47,10 +48,26 @@ async fn ready(State(app): State<App>) -> Result<Json<StatusOut>, ApiError> {
     let fresh = asked.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
     if !fresh {
         *asked = None;
-        app.engine.store().ready().await?;
+        let ready = app.engine.store().ready().await;
+        ready.map_err(|error| not_ready(&error))?;
         *asked = Some(Instant::now());
     }
     Ok(Json(StatusOut { status: "ok" }))
+}
+
+/// In a plain word: anybody may ask. The log has the rest.
+fn not_ready(error: &StoreError) -> ApiError {
+    let why = match error {
+        StoreError::DiskFull => "the disk is full",
+        StoreError::DiskFailed => "the disk failed to store what was written",
+        StoreError::Damaged { .. } => "stored data is damaged",
+        StoreError::Closed => "the server is shutting down",
+        other => {
+            tracing::error!(error = %headrace_engine::chain(other), "the store is not ready");
+            "the store cannot write"
+        }
+    };
+    ApiError::new(Code::Unavailable, format!("not ready: {why}"))
 }
 
 /// Metrics in the Prometheus text format.

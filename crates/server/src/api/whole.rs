@@ -21,8 +21,8 @@ pub(super) fn is_at(request: &Request, end: &str) -> bool {
 /// is handed out to somebody who has gone.
 pub(super) async fn carry_out(request: Request, next: Next) -> Response {
     let takes_messages = is_at(&request, "/next");
-    if takes_messages && request.method() == Method::HEAD {
-        let summary = "HEAD would take messages and drop them: use GET or POST";
+    if request.method() == Method::HEAD && (takes_messages || is_at(&request, "/backup")) {
+        let summary = "HEAD would do all the work of a GET and drop what it makes: use GET";
         return ApiError::new(Code::MethodNotAllowed, summary).into_response();
     }
     let ends_with_caller =

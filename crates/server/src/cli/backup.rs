@@ -2,23 +2,28 @@
 //! it serves; without one, the command does.
 
 use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use headrace_engine::{Clock, SystemClock};
 use headrace_store::{Draft, StoreError};
-use reqwest::StatusCode;
+use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::out;
 use crate::config::{Config, Options};
+
+/// How long reaching the server may take. Making the copy may take any time.
+const CONNECT: Duration = Duration::from_secs(20);
 
 /// What to back up, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct BackupOptions {
     /// The new file
     file: PathBuf,
-    /// The server that makes it; without, the one that has the data directory
+    /// The server that makes it; without, the one that has the data directory, at its --listen address
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// An admin token for that server
@@ -37,7 +42,6 @@ pub(crate) async fn run(options: BackupOptions) -> anyhow::Result<()> {
         options,
     } = options;
     let config = Config::load(options, std::env::vars())?;
-    let token = token.or_else(|| std::env::var("HEADRACE_ADMIN_TOKEN").ok());
     if file.symlink_metadata().is_ok() {
         bail!("{} exists: choose another name", file.display());
     }
@@ -45,7 +49,9 @@ pub(crate) async fn run(options: BackupOptions) -> anyhow::Result<()> {
         Some(url) => download(&url, token.as_deref(), &file).await?,
         None => match copy(&config.data_dir, &file).await {
             Err(StoreError::InUse { .. }) => {
-                download(&url_of(&config), token.as_deref(), &file).await?;
+                // It is this machine's own: it never goes to a server that was named.
+                let token = token.or_else(|| std::env::var("HEADRACE_ADMIN_TOKEN").ok());
+                download(&url_of(&config.listen), token.as_deref(), &file).await?;
             }
             copied => copied?,
         },
@@ -65,24 +71,49 @@ async fn copy(data_dir: &Path, to: &Path) -> Result<(), StoreError> {
     copied.and(store.close().await)
 }
 
-fn url_of(config: &Config) -> String {
-    let here = || format!("http://{}", config.listen);
-    config.public_url.clone().unwrap_or_else(here)
+/// Where a server of this machine is that listens on this address.
+fn url_of(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => {
+            format!(
+                "http://{}",
+                SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
+            )
+        }
+        _ => format!("http://{listen}"),
+    }
+}
+
+/// Whether everybody on the way can read what is sent there.
+fn is_in_the_clear(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let is_here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_here
 }
 
 /// Has a server make the copy.
 async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<()> {
     let url = url.trim_end_matches('/');
+    let backup = Url::parse(&format!("{url}/v1/backup"))
+        .with_context(|| format!("{url} is no URL: expected https://HOST"))?;
     let token = token.with_context(|| {
         format!("the server at {url} makes the backup: it needs an admin token in HEADRACE_TOKEN")
     })?;
     let write = || format!("could not write {}", to.display());
-    let (draft, mut file) = Draft::begin(to).with_context(write)?;
-    let asked = reqwest::Client::new()
-        .get(format!("{url}/v1/backup"))
-        .bearer_auth(token)
-        .send()
-        .await;
+    let mut draft = Draft::begin(to).with_context(write)?;
+    if is_in_the_clear(&backup) {
+        out::error(&format!(
+            "warning: the token and the backup go to {url} in the clear: use https"
+        ));
+    }
+    let client = Client::builder()
+        .connect_timeout(CONNECT)
+        // The token is for the server that was named.
+        .redirect(redirect::Policy::none())
+        .no_gzip()
+        .build()?;
+    let asked = client.get(backup).bearer_auth(token).send().await;
     let mut answer = asked.with_context(|| {
         format!("could not reach the server at {url}: say where it is with --server")
     })?;
@@ -94,14 +125,19 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
             reason(status, &said)
         );
     }
-    let expected = answer.content_length();
-    let mut length = 0;
-    while let Some(piece) = answer.chunk().await.context("the download was cut off")? {
-        length += piece.len() as u64;
-        file.write_all(&piece).with_context(write)?;
+    let (needed, free) = (answer.content_length(), draft.room().with_context(write)?);
+    if let Some(needed) = needed.filter(|needed| *needed > free) {
+        bail!(
+            "{} does not fit on its disk: it takes {needed} bytes, and {free} are free",
+            to.display()
+        );
     }
-    if expected != Some(length) {
-        bail!("the download was cut off after {length} bytes");
+    while let Some(piece) = answer.chunk().await.context("the download was cut off")? {
+        draft.file().write_all(&piece).with_context(write)?;
+    }
+    // A proxy may not have told the length.
+    if headrace_store::is_cut_off(draft.file()).with_context(write)? {
+        bail!("the download was cut off, or {url} is no Headrace server");
     }
     match draft.finish() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

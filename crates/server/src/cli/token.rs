@@ -92,7 +92,13 @@ pub(crate) struct Offline {
 pub(crate) async fn open(options: Options) -> anyhow::Result<Offline> {
     let config = Config::load(options, std::env::vars())?;
     let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
-    let keyring = Arc::new(keys::of_store(&*store, &config.key_file, random()).await?);
+    let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
+        Ok(keyring) => Arc::new(keyring),
+        Err(refused) => {
+            store.close().await?;
+            return Err(refused.into());
+        }
+    };
     let providers = Arc::new(Providers::load(None, &Default::default())?);
     let clock = Arc::new(SystemClock);
     let outbound = Arc::new(Outbound::new(clock.clone(), OutboundSettings::default())?);

@@ -262,9 +262,11 @@ async fn a_damaged_page_is_told_as_such_and_ends_all_writing() {
     let words = ["headrace.db", "damaged", RESTORE];
     assert_says(&told.to_string(), &words);
     server
-        .until(|| async { ready().await.status.as_u16() == 500 })
+        .until(|| async { ready().await.status.as_u16() == 503 })
         .await;
-    assert_says(&ready().await.text, &words);
+    let told = ready().await.text;
+    assert_says(&told, &["not ready", "damaged"]);
+    assert!(!told.contains("headrace.db"), "anybody may ask: {told}");
     let more = server.post("/v1/streams", json!({"slug": "five"})).await;
     assert_says(&more.expect(500).to_string(), &words);
     assert_says(&server.logs(), &words);

@@ -49,6 +49,7 @@ async fn a_full_disk_is_told_and_gone_on_from_without_a_restart() {
     let full = "the disk is full";
     let other = server.post("/v1/streams", json!({"slug": "other"})).await;
     assert_unavailable(&other, full);
+    assert_eq!(other.header("retry-after"), Some("1"));
     let ack = json!({"ack_tokens": tokens});
     let refused = server.post("/v1/http-consumers/c/ack", ack.clone()).await;
     assert_unavailable(&refused, full);
@@ -104,6 +105,7 @@ async fn after_a_sync_that_failed_nothing_is_written_until_the_next_start() {
     let failed = "the disk failed to store";
     let lost = server.post("/v1/streams", stream("b")).await;
     assert_unavailable(&lost, failed);
+    assert_eq!(lost.header("retry-after"), None, "it helps nothing");
     assert_eq!(disk.failing_syncs(), 0);
     // Syncs work again, but what they cover nobody knows.
     let refused = server.post("/v1/streams", stream("c")).await;

@@ -329,6 +329,13 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
     }
 }
 
+/// The bytes of an answer that went well.
+pub(crate) async fn answer_bytes(request: RequestBuilder) -> Vec<u8> {
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    response.bytes().await.unwrap().into()
+}
+
 /// A JSON string's text.
 #[track_caller]
 pub(crate) fn text(value: &Value) -> String {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup;
+mod backup_download;
+mod backup_trouble;
 mod bad_input;
 mod bad_workers;
 mod changing;

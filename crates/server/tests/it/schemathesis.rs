@@ -119,6 +119,7 @@ async fn a_token_that_only_reads_changes_nothing_whatever_it_sends() {
     let everything = async || {
         let mut all = Vec::new();
         for path in [
+            "/v1/streams",
             "/v1/streams/dev",
             "/v1/credentials",
             "/v1/syncs",

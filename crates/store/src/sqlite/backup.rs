@@ -2,11 +2,12 @@
 //!
 //! The consumers' journal is written into the database first; then a reader copies its snapshot, a few
 //! pages at a time. While it reads, the write-ahead log cannot be started over: it grows by what is
-//! written meanwhile, and a copy that takes too long for that is given up.
+//! written meanwhile, and a copy that takes too long for that is given up. So is one that would leave no
+//! room for that, or that nobody waits for any more.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use headrace_model::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
@@ -29,6 +30,8 @@ const STEP: i32 = 256;
 const STEPS_BETWEEN_SYNCS: u32 = 8;
 /// The size of the write-ahead log, in bytes, at which a backup is given up.
 const LOG_TOO_LONG: u64 = 8 << 30;
+/// Bytes that a copy leaves free for everybody else.
+const TO_SPARE: u64 = 64 << 20;
 
 impl SqliteStore {
     /// Makes a backup.
@@ -40,36 +43,52 @@ impl SqliteStore {
         // Acknowledgements that were answered are in the journal.
         self.write_journalled().durable().await?;
         let (place, pool) = (to.to_owned(), Arc::clone(&self.readers));
-        let copy = move |db: &Connection| copy(db, &place, now, &pool);
+        // Dropped with this call, also when its caller waits no longer.
+        let caller = Arc::new(());
+        let waiting = Arc::downgrade(&caller);
+        let copy = move |db: &Connection| copy(db, &place, now, &pool, &waiting);
         self.readers.read(ACTION, copy).await
     }
 }
 
-fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<()> {
+fn copy(
+    snapshot: &Connection,
+    place: &Path,
+    now: Timestamp,
+    pool: &Pool,
+    waiting: &Weak<()>,
+) -> Tx<()> {
     let failed = |error| io_error("write the backup", error);
-    let (draft, file) = Draft::begin(place).map_err(failed)?;
+    let mut draft = Draft::begin(place).map_err(failed)?;
     let log = snapshot
         .path()
         .map(|path| PathBuf::from(format!("{path}-wal")));
     let log_len = || log.as_ref().and_then(|log| log.metadata().ok());
-    remove_companions(draft.path()).map_err(failed)?;
     let mut copy = open(draft.path())?;
     // Begins the snapshot: without it every step would have one of its own.
     snapshot.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    let number = |of: &str| snapshot.query_row(of, [], |row| row.get::<_, u32>(0));
+    let page_size = number("pragma page_size")?;
+    let bytes = |pages: u32| u64::from(page_size) * u64::from(pages);
+    check_room(&draft, bytes(number("pragma page_count")?))?;
     {
         let copying = Backup::new(snapshot, &mut copy)?;
         let mut steps = 0;
         loop {
-            match copying.step(STEP)? {
+            let step = copying.step(STEP)?;
+            if pool.is_closed() || waiting.strong_count() == 0 {
+                tracing::debug!("a backup was given up: nobody waits for it any more");
+                return Err(StoreError::Closed.into());
+            }
+            match step {
                 StepResult::Done => break,
                 StepResult::More => steps += 1,
                 held => return Err(backend(ACTION, format!("the copy is {held:?}")).into()),
             }
             if steps % STEPS_BETWEEN_SYNCS == 0 {
-                file.sync_data().map_err(failed)?;
-            }
-            if pool.is_closed() {
-                return Err(StoreError::Closed.into());
+                draft.file().sync_data().map_err(failed)?;
+                let rest = u32::try_from(copying.progress().remaining).unwrap_or(0);
+                check_room(&draft, bytes(rest))?;
             }
             if log_len().is_some_and(|log| log.len() > LOG_TOO_LONG) {
                 return Err(StoreError::Overtaken.into());
@@ -78,9 +97,26 @@ fn copy(snapshot: &Connection, place: &Path, now: Timestamp, pool: &Pool) -> Tx<
     }
     mark(&copy, now)?;
     end(copy, draft.path())?;
-    match draft.finish() {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(place).into()),
-        finished => Ok(finished.map_err(failed)?),
+    draft.finish().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(place),
+        _ => failed(error),
+    })?;
+    // Whoever goes from now on finds the file.
+    if waiting.strong_count() == 0 {
+        remove(place).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Refuses to write so many more bytes where others would run out of room.
+fn check_room(draft: &Draft, bytes: u64) -> Tx<()> {
+    let free = draft
+        .room()
+        .map_err(|error| io_error("see how much room there is for the backup", error))?;
+    let needed = bytes.saturating_add(TO_SPARE);
+    match free < needed {
+        true => Err(StoreError::NoRoom { needed, free }.into()),
+        false => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@
 //! Pages carry no checksums: damage inside one is noticed when `SQLite` reads it, or never.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -111,14 +111,8 @@ fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
     let Some(header) = header else {
         return Err(damaged("is cut off"));
     };
-    let number = |at: usize| {
-        let bytes = header.get(at..).and_then(<[u8]>::first_chunk);
-        bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
-    };
-    let page_size = match number(14) & 0xffff {
-        1 => 65_536,
-        size => size,
-    };
+    let number = |at| number(&header, at);
+    let page_size = page_size(&header);
     let is_readable = header.starts_with(MAGIC) && page_size.is_power_of_two() && page_size >= 512;
     if !is_readable {
         return Err(damaged("is no database"));
@@ -158,6 +152,28 @@ fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
             ),
         }),
     }
+}
+
+/// Whether the end of a database without a log is missing, as far as its beginning tells.
+pub(crate) fn is_cut_off(file: &mut File) -> std::io::Result<bool> {
+    file.rewind()?;
+    let (header, length) = read_header(file)?;
+    Ok(header.is_none_or(|header| {
+        let pages = u64::from(number(&header, 28));
+        !header.starts_with(MAGIC) || length != pages * u64::from(page_size(&header))
+    }))
+}
+
+fn page_size(header: &[u8; HEADER]) -> u32 {
+    match number(header, 14) & 0xffff {
+        1 => 65_536,
+        size => size,
+    }
+}
+
+fn number(header: &[u8; HEADER], at: usize) -> u32 {
+    let bytes = header.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 /// The header, unless the file is too short for it, and the file's length.

@@ -16,7 +16,7 @@ use super::error::{FILE, Fault, Tx, backend, io_error};
 use super::lock::DirLock;
 use super::streams::HIGHEST_IDX;
 use super::{journal, migrate, steps};
-use crate::draft::{Draft, remove, sync_directory_of, with_ending};
+use crate::draft::{Draft, remove, remove_drafts, sync_directory_of};
 use crate::{Kind, Result, StoreError};
 
 /// A backup that was looked through and is about to become the database.
@@ -51,9 +51,9 @@ fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()
     let failed = |error| io_error("copy the backup into the data directory", error);
     let restored = directory.join(RESTORED);
     remove(&restored).map_err(failed)?;
-    remove_companions(&with_ending(&restored, ".part")).map_err(failed)?;
-    let (draft, mut file) = Draft::begin(&restored).map_err(failed)?;
-    io::copy(&mut source, &mut file).map_err(failed)?;
+    remove_drafts(&restored).map_err(failed)?;
+    let mut draft = Draft::begin(&restored).map_err(failed)?;
+    io::copy(&mut source, draft.file()).map_err(failed)?;
     let checked = look_through(draft.path()).map_err(|fault| why_not(fault, backup));
     remove_companions(draft.path()).map_err(failed)?;
     checked?;
@@ -117,6 +117,8 @@ fn made_at(db: &Connection) -> Tx<Option<Timestamp>> {
 /// that was cut off.
 pub(super) fn finish(directory: &Path) -> Result<()> {
     let restored = directory.join(RESTORED);
+    remove_drafts(&restored)
+        .map_err(|error| io_error("remove what a restore that was cut off left", error))?;
     if !restored.exists() {
         return Ok(());
     }

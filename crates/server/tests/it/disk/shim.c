@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -242,6 +243,14 @@ ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
     return is_ours(fd) ? written(fd, data, length, offset, 0) : REAL(pwrite64)(fd, data, length, offset);
 }
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) { return pwrite64(fd, data, length, offset); }
+/* Tells how much room there is. */
+int fstatvfs64(int fd, struct statvfs64 *system) {
+    int result = REAL(fstatvfs64)(fd, system);
+    if (!result && is_ours(fd) && control->is_full) system->f_bavail = control->room / system->f_frsize;
+    return result;
+}
+/* The two are one where addresses have 64 bits. */
+int fstatvfs(int fd, struct statvfs *system) { return fstatvfs64(fd, (struct statvfs64 *)system); }
 /* Several pieces at once may be written in part: the first one only is right, and simple. */
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
     if (!is_ours(fd)) return REAL(writev)(fd, pieces, count);
@@ -374,6 +383,14 @@ int renameat(int from_at, const char *from, int to_at, const char *to) {
     if (!result) note_two(RENAME, inode, full_from, full_to);
     leave();
     return result;
+}
+int renameat2(int from_at, const char *from, int to_at, const char *to, unsigned flags) {
+    char full[PATH_MAX];
+    if (!inside(from_at, from, full) && !inside(to_at, to, full))
+        return REAL(renameat2)(from_at, from, to_at, to, flags);
+    /* Not every file system knows the flags: this one does not, and the caller makes a link instead. */
+    if (flags) { errno = EINVAL; return -1; }
+    return renameat(from_at, from, to_at, to);
 }
 int rename(const char *from, const char *to) { return renameat(AT_FDCWD, from, AT_FDCWD, to); }
 

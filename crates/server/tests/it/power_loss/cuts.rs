@@ -80,6 +80,11 @@ impl Cuts {
         self.take(&mut state);
     }
 
+    /// How many were collected.
+    pub(super) fn count(&self) -> usize {
+        self.all.lock().unwrap().len()
+    }
+
     /// Everything that was collected, in order.
     pub(super) fn all(self) -> Vec<Cut> {
         self.all.into_inner().unwrap()
