@@ -54,6 +54,31 @@ async fn expired(desk: &Desk, id: ConsumerId) -> usize {
 }
 
 #[tokio::test]
+async fn a_window_that_was_made_shorter_by_an_extend_ends_by_itself() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", Some("{}")).await;
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let messages = desk.next(&consumer).await;
+    let id = ConsumerId(consumer.id);
+    let mut shorter = consumer;
+    shorter.value.ack_wait_ms = 1;
+    let settlement = Settlement {
+        extend: vec![messages[0].leased.token(id.number())],
+        ..Settlement::default()
+    };
+    let mut wake = desk.store.watch_consumer(id).await.unwrap();
+    let settled = desk.engine.settle(&shorter, &settlement).await.unwrap();
+    assert_eq!(settled.settled, 1);
+    let ends = async {
+        while expired(&desk, id).await == 0 {
+            wake.changed().await.unwrap();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
+    ended.expect("the window ends before the minute that it was");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_before_a_start_makes_no_window_longer() {
     let mut desk = Desk::new().await;
     for id in ["a", "b", "c"] {
