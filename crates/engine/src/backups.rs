@@ -32,7 +32,9 @@ impl Engine {
                 "a backup is being made or downloaded already: wait until it is done".to_owned(),
             ));
         };
-        self.store.back_up(to, self.clock.now()).await?;
+        // Restoring asks the machine's clock how long ago this was: rather too long than too short.
+        let made_at = self.clock.now().min(self.clock.machine());
+        self.store.back_up(to, made_at).await?;
         Ok(BackupTurn(turn))
     }
 }

@@ -9,6 +9,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;
 
+    /// What the machine's clock says, where that is followed slowly.
+    fn machine(&self) -> Timestamp {
+        self.now()
+    }
+
     /// Fills these bytes by chance: ids and pauses, nothing secret. A simulation repeats its own.
     fn draw(&self, bytes: &mut [u8]) {
         fill(bytes);

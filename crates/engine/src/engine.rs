@@ -19,6 +19,7 @@ use crate::outbound::Outbound;
 use crate::providers::Providers;
 use crate::rates::Rates;
 use crate::refresh::Refreshes;
+use crate::removal::LeftOver;
 use crate::retention::Retention;
 use crate::selection::{CardCache, Selections};
 use crate::sync::Supervisor;
@@ -54,6 +55,7 @@ pub struct Engine {
     pub(crate) refreshes: Refreshes,
     pub(crate) retention: Retention,
     pub(crate) backups: Backups,
+    pub(crate) left_over: LeftOver,
     /// Rings when a consumer, a sync, a stream or a token was changed: those who wait look again.
     pub(crate) reconfigured: Notify,
     pub(crate) stop: CancellationToken,
@@ -83,6 +85,7 @@ impl Engine {
             refreshes: Refreshes::default(),
             retention: Retention::default(),
             backups: Backups::default(),
+            left_over: LeftOver::default(),
             reconfigured: Notify::new(),
             stop: CancellationToken::new(),
             admin_token: None,
@@ -91,15 +94,13 @@ impl Engine {
         let org = engine.first_org().await?;
         engine.drop_unmade().await?;
         engine.apply_all().await?;
+        engine.take_up_removals().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);
         let (timer, cleaner) = (Arc::clone(&engine), Arc::clone(&engine));
-        engine.tasks.spawn(async move {
-            if let Err(error) = cleaner.finish_removals().await {
-                let error = crate::chain(&error);
-                tracing::error!(error, "what was removed is cleared away at the next start");
-            }
-        });
+        engine
+            .tasks
+            .spawn(async move { cleaner.finish_removals().await });
         engine
             .tasks
             .spawn(async move { timer.expire_forever().await });

@@ -1,10 +1,14 @@
 //! The timer that ends ack windows: a message whose worker died becomes available, or a dead letter,
 //! without anybody asking for it.
+//!
+//! The clock may have been set back since a window began: at the start, and when that happens, every
+//! window is cut to what it would be if it began now.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use headrace_model::delivery::{Consumer, Policy};
 use headrace_model::{ConsumerId, Timestamp, config};
 use headrace_store::{Kind, StoreError};
 use tokio::sync::Notify;
@@ -14,6 +18,8 @@ use crate::{Engine, Error};
 
 /// How long after a failure of the store it is asked again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long at most nobody looks whether the clock was set back.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// When each consumer is to be looked at next.
 #[derive(Debug, Default)]
@@ -26,12 +32,14 @@ pub(crate) struct Expiry {
 struct Plan {
     queue: BTreeSet<(Timestamp, ConsumerId)>,
     of: HashMap<ConsumerId, Timestamp>,
+    /// Those whose windows began by a clock that may have been set back since.
+    set_back: HashSet<ConsumerId>,
 }
 
 impl Expiry {
     /// Something of this consumer ends at `at`, or later.
     pub(crate) fn expect(&self, consumer: ConsumerId, at: Timestamp) {
-        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plan = self.plan();
         if plan.of.get(&consumer).is_some_and(|planned| *planned <= at) {
             return;
         }
@@ -45,12 +53,12 @@ impl Expiry {
     }
 
     fn first(&self) -> Option<Timestamp> {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = self.plan();
         plan.queue.first().map(|(at, _)| *at)
     }
 
     fn take_due(&self, now: Timestamp) -> Option<ConsumerId> {
-        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plan = self.plan();
         let (at, consumer) = plan.queue.first().copied()?;
         if at > now {
             return None;
@@ -59,13 +67,23 @@ impl Expiry {
         plan.of.remove(&consumer);
         Some(consumer)
     }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Engine {
     /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
     pub(crate) async fn expire_forever(&self) {
+        let mut last = self.clock.now();
         self.expect_everybody().await;
         while !self.stop.is_cancelled() {
+            let now = self.clock.now();
+            if now < last {
+                self.expect_everybody().await;
+            }
+            last = now;
             while let Some(id) = self.expiry.take_due(self.clock.now())
                 && !self.stop.is_cancelled()
             {
@@ -82,7 +100,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = self.expiry.sooner.notified() => {}
-                () = tokio::time::sleep(wait.unwrap_or(Duration::from_secs(60))) => {}
+                () = tokio::time::sleep(wait.map_or(LOOK, |wait| wait.min(LOOK))) => {}
                 () = self.stop.cancelled() => {}
             }
         }
@@ -93,9 +111,11 @@ impl Engine {
             match entity::ids(&*self.store, Kind::Consumer).await {
                 Ok(ids) => {
                     let now = self.clock.now();
-                    return ids
-                        .into_iter()
-                        .for_each(|id| self.expiry.expect(ConsumerId(id), now));
+                    let ids = ids.into_iter().map(ConsumerId);
+                    return ids.for_each(|id| {
+                        self.expiry.plan().set_back.insert(id);
+                        self.expiry.expect(id, now);
+                    });
                 }
                 Err(error) => {
                     tracing::error!(error = %crate::chain(&error), "could not list consumers");
@@ -112,14 +132,12 @@ impl Engine {
     async fn expire_one(&self, id: ConsumerId) -> Result<(), Error> {
         let Some(consumer) = entity::load_any::<config::HttpConsumer>(&*self.store, id.0).await?
         else {
+            self.expiry.plan().set_back.remove(&id);
             return Ok(());
         };
-        match self
-            .store
-            .expire(id, self.clock.now(), &consumer.value.policy())
-            .await
-        {
-            Ok(_) => {}
+        let policy = consumer.value.policy();
+        match self.end_windows(id, &policy).await {
+            Ok(()) => {}
             Err(StoreError::NoConsumer) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -132,5 +150,15 @@ impl Engine {
             self.expiry.expect(id, end);
         }
         Ok(())
+    }
+
+    async fn end_windows(&self, id: ConsumerId, policy: &Policy) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        if self.expiry.plan().set_back.contains(&id) {
+            let set_back = &mut |state: &mut Consumer| state.set_back(now, policy);
+            self.store.update(id, set_back).await?;
+            self.expiry.plan().set_back.remove(&id);
+        }
+        self.store.expire(id, now, policy).await.map(drop)
     }
 }

@@ -223,6 +223,10 @@ impl Engine {
         let step = &mut |state: &mut Consumer| {
             counts = settlement.apply(state, id.number(), now, &policy);
         };
+        if !settlement.extend.is_empty() {
+            // The window may be shorter now than when the timer was set.
+            self.expiry.expect(id, now + policy.ack_wait);
+        }
         self.store.update(id, step).await?;
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)

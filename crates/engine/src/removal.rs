@@ -1,16 +1,48 @@
 //! Removals that a crash cannot leave half done.
 //!
 //! What is removed disappears in one write, together with a note of everything that goes with it: logs,
-//! consumers' states, syncs' progress, records. The note stays until that is done, and what a stopped
-//! run left behind is finished in the background of the next.
+//! consumers' states, syncs' progress, records. The note stays until that is done. What failed, or was
+//! left behind by a stopped run, is done in the background: again and again until it is.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use headrace_model::retry::Backoff;
 use headrace_model::{ConsumerId, OrgId, StreamId, SyncId, config};
 use headrace_store::{Batch, Breakpoint, Kind, Range, Selection, Write, breakpoint};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
 
+use crate::clock::draw;
 use crate::entity::{self, Entity, Stored};
 use crate::syncs::not_syncing;
 use crate::{Engine, Error};
+
+/// How long after a failure it is tried again.
+const PAUSES: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(60),
+};
+
+/// The notes that nobody is at, and that are left to do.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOver {
+    notes: Mutex<BTreeSet<Uuid>>,
+    more: Notify,
+}
+
+impl LeftOver {
+    fn add(&self, notes: impl IntoIterator<Item = Uuid>) {
+        self.lock().extend(notes);
+        self.more.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Uuid>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What goes with objects that were removed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -58,8 +90,18 @@ impl Engine {
         Ok(note)
     }
 
-    /// Does what a removal's note says, and removes the note. May be begun again at any time.
+    /// Does what a removal's note says. What fails is tried again in the background.
     pub(crate) async fn finish_removal(&self, note: Stored<Removal>) -> Result<(), Error> {
+        let id = note.id;
+        let finished = self.work_off(note).await;
+        if finished.is_err() {
+            self.left_over.add([id]);
+        }
+        finished
+    }
+
+    /// Does what a note says, and removes it. May be begun again at any time.
+    async fn work_off(&self, note: Stored<Removal>) -> Result<(), Error> {
         let Removal {
             stream,
             consumers,
@@ -89,24 +131,58 @@ impl Engine {
         Ok(self.store.write(vec![note.delete()]).await?)
     }
 
-    /// Finishes what the last run was stopped in. A removal that fails does not keep the others waiting.
-    pub(crate) async fn finish_removals(&self) -> Result<(), Error> {
-        for id in entity::ids(&*self.store, Kind::Removal).await? {
-            let finished = match entity::load_any::<Removal>(&*self.store, id).await {
-                Ok(None) => Ok(()),
-                Ok(Some(note)) => self.finish_removal(note).await,
-                Err(error) => Err(error),
-            };
-            match finished {
-                Ok(()) => {}
-                Err(Error::ShuttingDown) => return Ok(()),
-                Err(error) => {
-                    let error = crate::chain(&error);
-                    tracing::error!(removal = %id, error, "what was removed is cleared away at the next start");
+    /// Takes up what the last run left behind. Before anything is removed in this one.
+    pub(crate) async fn take_up_removals(&self) -> Result<(), Error> {
+        let left = entity::ids(&*self.store, Kind::Removal).await?;
+        self.left_over.add(left);
+        Ok(())
+    }
+
+    /// Finishes what is left to do, until the engine stops. A removal that fails does not keep the
+    /// others waiting.
+    pub(crate) async fn finish_removals(&self) {
+        let mut failures = 0;
+        loop {
+            let left = std::mem::take(&mut *self.left_over.lock());
+            let mut failed = BTreeSet::new();
+            for id in left {
+                match self.finish_left(id).await {
+                    Ok(()) => {}
+                    Err(Error::ShuttingDown) => return,
+                    Err(error) => {
+                        let error = crate::chain(&error);
+                        tracing::error!(removal = %id, error, "what was removed could not be cleared away: it is tried again");
+                        failed.insert(id);
+                    }
                 }
             }
+            failures = if failed.is_empty() { 0 } else { failures + 1 };
+            let pause = match failed.is_empty() {
+                true => Duration::MAX,
+                false => PAUSES.wait(failures, u64::from_le_bytes(draw(&*self.clock))),
+            };
+            self.left_over.lock().extend(failed);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = self.left_over.more.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         }
-        Ok(())
+    }
+
+    async fn finish_left(&self, id: Uuid) -> Result<(), Error> {
+        match entity::load_any::<Removal>(&*self.store, id).await {
+            Ok(None) => Ok(()),
+            Ok(Some(note)) => self.work_off(note).await,
+            // It is the same in a second.
+            Err(error @ Error::Stored { .. }) => {
+                let error = crate::chain(&error);
+                tracing::error!(removal = %id, error, "what was removed is not cleared away");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a collection was taken in again since: its records are wanted.

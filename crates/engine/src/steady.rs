@@ -3,7 +3,8 @@
 //! The machine's clock may be set by an hour while the server works, or have stood still with the
 //! machine. If time followed at once, all ack windows would end together while workers are at it, or
 //! none would for an hour. So time goes on as it passes, and what the machine's clock is ahead or
-//! behind is made up for slowly: a second in twenty. It never goes back.
+//! behind is made up for slowly: a second in twenty, never back. What is further away than two hours,
+//! such as a clock that was wrong since the machine began, would take days: it is followed at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,10 +18,12 @@ use crate::Clock;
 const PART: u32 = 20;
 /// After so long the reading begins from a new place, with what was made up for by then.
 const PACE: Duration = Duration::from_millis(100);
+/// What is further away is not made up for slowly.
+const FAR: Duration = Duration::from_secs(2 * 3_600);
 /// A difference that is told.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// A clock that follows another one, and makes no steps.
+/// A clock that follows another one without its steps, unless they are of hours.
 pub struct SteadyClock {
     followed: Arc<dyn Clock>,
     reading: Mutex<Reading>,
@@ -51,11 +54,15 @@ impl Clock for SteadyClock {
         let (followed, now) = (self.followed.now(), Instant::now());
         let passed = now.saturating_duration_since(reading.from);
         let time = reading.steady.read(followed, passed);
-        if passed >= PACE {
-            reading.from = now;
-            reading.steady.go_on_from(time, followed);
+        if passed < PACE {
+            return time;
         }
-        time
+        reading.from = now;
+        reading.steady.go_on_from(time, followed)
+    }
+
+    fn machine(&self) -> Timestamp {
+        self.followed.now()
     }
 }
 
@@ -84,18 +91,29 @@ impl Steady {
         self.newest
     }
 
-    fn go_on_from(&mut self, time: Timestamp, followed: Timestamp) {
-        self.from = time;
+    /// Begins the next reading at this time, or at the other clock's where that is far away.
+    fn go_on_from(&mut self, time: Timestamp, followed: Timestamp) -> Timestamp {
         let apart = followed.since(time).max(time.since(followed));
+        let seconds = apart.as_secs();
+        if apart > FAR {
+            *self = Self::new(followed);
+            tracing::warn!(
+                seconds,
+                "the machine's clock was set, and is followed at once"
+            );
+            return followed;
+        }
+        self.from = time;
         if apart < TOLD {
             self.is_told = false;
         } else if !self.is_told {
             self.is_told = true;
             tracing::warn!(
-                seconds = apart.as_secs(),
+                seconds,
                 "the machine's clock was set: it is followed slowly, a second in {PART}"
             );
         }
+        time
     }
 }
 
@@ -152,5 +170,16 @@ mod tests {
         let first = steady.read(from + HOUR, SECOND);
         let second = steady.read(from - HOUR, SECOND + Duration::from_millis(1));
         assert!(second >= first);
+    }
+
+    #[test]
+    fn what_is_further_away_than_two_hours_is_followed_at_once() {
+        let start = Timestamp::from_seconds(100_000_000);
+        for right in [start + 720 * HOUR, start - 720 * HOUR] {
+            let mut steady = Steady::new(start);
+            let time = steady.read(right, SECOND);
+            assert_eq!(steady.go_on_from(time, right), right);
+            assert_eq!(pass(&mut steady, 600, |right| right), 600.0);
+        }
     }
 }

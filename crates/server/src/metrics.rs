@@ -1,6 +1,6 @@
 //! Metrics, each name a documented constant.
 
-use metrics::{Unit, counter, describe_counter};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 /// Messages handed to workers.
@@ -9,6 +9,8 @@ pub(crate) const MESSAGES_DELIVERED: &str = "headrace_messages_delivered_total";
 pub(crate) const MESSAGES_SETTLED: &str = "headrace_messages_settled_total";
 /// Requests answered, by status class.
 pub(crate) const REQUESTS: &str = "headrace_http_requests_total";
+/// How far the machine's clock is ahead of the time that is used, which follows it slowly.
+pub(crate) const CLOCK_AHEAD: &str = "headrace_clock_ahead_seconds";
 
 /// The recorder.
 #[derive(Clone)]
@@ -34,6 +36,11 @@ impl Metrics {
             );
             describe_counter!(MESSAGES_SETTLED, Unit::Count, "Messages settled by workers");
             describe_counter!(REQUESTS, Unit::Count, "Requests answered, by status");
+            describe_gauge!(
+                CLOCK_AHEAD,
+                Unit::Seconds,
+                "How far the machine's clock, after it was set, is ahead of the time that is used"
+            );
         });
         Ok(metrics)
     }
@@ -51,6 +58,11 @@ impl Metrics {
     /// Counts an answered request.
     pub(crate) fn answered(&self, status: u16) {
         self.record(|| counter!(REQUESTS, "status" => status.to_string()).increment(1));
+    }
+
+    /// Notes how far the machine's clock is ahead of the engine's.
+    pub(crate) fn clock_is_ahead(&self, seconds: f64) {
+        self.record(|| gauge!(CLOCK_AHEAD).set(seconds));
     }
 
     /// The text that Prometheus reads.

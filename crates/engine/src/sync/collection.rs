@@ -181,7 +181,13 @@ impl Reconciler {
             Frequency::Continuous => relist.every,
             Frequency::Every(seconds) => relist.every.max(Duration::from_secs(seconds)),
         };
-        Some(self.state.relisted_at? + every)
+        // A listing in the future: the clock was set back since, and nobody knows how long ago it was.
+        let now = self.watched.context.now();
+        let relisted_at = self.state.relisted_at?;
+        Some(match relisted_at > now {
+            true => now,
+            false => relisted_at + every,
+        })
     }
 
     fn until_due(&self) -> Duration {

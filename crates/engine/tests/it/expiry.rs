@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use headrace_engine::{Clock, Settlement};
 use headrace_model::config::DeliverPolicy;
-use headrace_model::delivery::Phase;
+use headrace_model::delivery::{Consumer, LONGEST_DELAY, Phase};
 use headrace_model::filter::Filter;
 use headrace_model::{ConsumerId, Timestamp};
 use headrace_store::{Kind, Object, Write};
@@ -34,13 +35,85 @@ async fn a_consumer_that_cannot_be_read_keeps_no_other_from_its_timer() {
     desk.restart().await;
     let woken = tokio::time::timeout(Duration::from_secs(60), wake.changed());
     woken.await.expect("the window ends").unwrap();
-    let mut expired = 0;
-    let mut look = |state: &headrace_model::delivery::Consumer| {
-        let ended = state.outstanding();
-        expired = ended
-            .filter(|(_, entry)| matches!(entry.phase, Phase::Expired(_)))
-            .count();
+    assert_eq!(expired(&desk, id).await, 1);
+}
+
+async fn phases(desk: &Desk, id: ConsumerId) -> Vec<Phase> {
+    let mut phases = Vec::new();
+    let mut look = |state: &Consumer| {
+        phases = state.outstanding().map(|(_, entry)| entry.phase).collect();
     };
     desk.store.inspect(id, &mut look).await.unwrap();
-    assert_eq!(expired, 1);
+    phases
+}
+
+async fn expired(desk: &Desk, id: ConsumerId) -> usize {
+    let phases = phases(desk, id).await;
+    let ended = |phase: &&Phase| matches!(phase, Phase::Expired(_));
+    phases.iter().filter(ended).count()
+}
+
+#[tokio::test]
+async fn a_window_that_was_made_shorter_by_an_extend_ends_by_itself() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", Some("{}")).await;
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let messages = desk.next(&consumer).await;
+    let id = ConsumerId(consumer.id);
+    let mut shorter = consumer;
+    shorter.value.ack_wait_ms = 1;
+    let settlement = Settlement {
+        extend: vec![messages[0].leased.token(id.number())],
+        ..Settlement::default()
+    };
+    let mut wake = desk.store.watch_consumer(id).await.unwrap();
+    let settled = desk.engine.settle(&shorter, &settlement).await.unwrap();
+    assert_eq!(settled.settled, 1);
+    let ends = async {
+        while expired(&desk, id).await == 0 {
+            wake.changed().await.unwrap();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
+    ended.expect("the window ends before the minute that it was");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_before_a_start_makes_no_window_longer() {
+    let mut desk = Desk::new().await;
+    for id in ["a", "b", "c"] {
+        desk.put(CUSTOMER, id, Some("{}")).await;
+    }
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let messages = desk.next(&consumer).await;
+    let id = ConsumerId(consumer.id);
+    let (expires, back) = (
+        messages[0].leased.token(id.number()),
+        Duration::from_secs(60),
+    );
+    let settlement = Settlement {
+        nack: vec![(expires, back, None)],
+        ..Settlement::default()
+    };
+    desk.engine.settle(&consumer, &settlement).await.unwrap();
+    desk.clock.leap(-30 * 86_400);
+    desk.restart().await;
+    let longest = desk.clock.now() + Duration::from_secs(61);
+    let is_cut = |phase: &Phase| match *phase {
+        Phase::Leased { until, .. } => until < longest,
+        Phase::Expired(_) => false,
+        Phase::Nacked(due) => due < longest + LONGEST_DELAY,
+    };
+    // Written in the background of the start.
+    let mut wake = desk.store.watch_consumer(id).await.unwrap();
+    let cut = async {
+        while !phases(&desk, id).await.iter().all(is_cut) {
+            wake.changed().await.unwrap();
+        }
+    };
+    let cut = tokio::time::timeout(Duration::from_secs(30), cut).await;
+    cut.expect("no window is longer than it was to be");
+    assert_eq!(phases(&desk, id).await.len(), 3);
+    desk.clock.leap(61);
+    assert_eq!(desk.next(&consumer).await.len(), 2);
 }

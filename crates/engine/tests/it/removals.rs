@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headrace_engine::{NewCredential, SyncPatch};
 use headrace_model::record::{Content, Observation, Origin, Version};
@@ -125,4 +126,56 @@ async fn a_removal_that_cannot_be_read_does_not_keep_others_waiting() {
     // Stopping waits for what the start has begun.
     desk.restart().await;
     assert_eq!(desk.store.last_idx(stream).await.unwrap(), 0, "it is gone");
+}
+
+#[tokio::test]
+async fn a_removal_that_failed_is_finished_without_a_restart() {
+    let mut desk = Desk::new().await;
+    make_sync(&desk).await;
+    read(&desk, 0..1).await;
+    let stored = desk.store.object(Kind::Sync, SYNC.0).await.unwrap();
+    let whole = stored.unwrap();
+    let purge = json!({"stream": desk.stream, "sync": SYNC, "collection": CUSTOMER});
+    let note = json!({"stream": null, "consumers": [], "syncs": [], "purges": [purge]});
+    let removal = Object {
+        kind: Kind::Removal,
+        id: Uuid::from_u128(1),
+        body: note.to_string().into_bytes(),
+        revision: 0,
+        names: Vec::new(),
+        ..whole.clone()
+    };
+    // The purge asks what the sync reads, and cannot be told.
+    let broken = Object {
+        body: b"?".to_vec(),
+        ..whole.clone()
+    };
+    let writes = vec![Write::Put(removal), Write::Put(broken)];
+    desk.store.write(writes).await.unwrap();
+    desk.restart().await;
+    // Stopping waits for what the start has begun.
+    desk.restart().await;
+    let record = RecordId::of(SYNC, CUSTOMER, "0");
+    let is_there = async || {
+        let found = desk.store.record(desk.stream, record).await;
+        found.unwrap().is_some()
+    };
+    assert!(is_there().await, "what was to fail did not");
+    let mut log = desk.store.watch(desk.stream).await.unwrap();
+    let mut sync: serde_json::Value = serde_json::from_slice(&whole.body).unwrap();
+    sync["collection_ids"] = json!([CHARGE]);
+    let stored = desk.store.object(Kind::Sync, SYNC.0).await.unwrap();
+    let mended = Object {
+        body: sync.to_string().into_bytes(),
+        revision: stored.unwrap().revision,
+        ..whole
+    };
+    desk.store.write(vec![Write::Put(mended)]).await.unwrap();
+    let purged = async {
+        while is_there().await {
+            log.changed().await.unwrap();
+        }
+    };
+    let purged = tokio::time::timeout(Duration::from_secs(60), purged).await;
+    purged.expect("the record goes");
 }

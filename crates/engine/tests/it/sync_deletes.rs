@@ -154,6 +154,21 @@ async fn what_is_listed_again_goes_back_to_the_last_listing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_set_back_does_not_put_listing_again_off() {
+    let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
+    rig.stripe.seed_all(30);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(-DAY);
+    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
+    rig.stripe.create(Collection::Charge, charge).unwrap();
+    rig.start().await;
+    rig.until_equal(&[Collection::BalanceTransaction]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_raised_greatest_age_is_read_back_to() {
     let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
     rig.stripe.seed(Collection::Customer, 4);

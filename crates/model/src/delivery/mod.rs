@@ -27,6 +27,9 @@ pub use token::{NotAToken, Token};
 
 use crate::{RecordId, Timestamp};
 
+/// The longest delay that a message is given back with.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
+
 /// The settings of a consumer that steer delivery. They may change between any two steps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Change, Consumer, DeadLetter, Outstanding, Phase, Policy, Token};
+use super::{Change, Consumer, DeadLetter, LONGEST_DELAY, Outstanding, Phase, Policy, Token};
 use crate::Timestamp;
 
 /// What a token did.
@@ -82,6 +82,30 @@ impl Consumer {
                 break;
             }
             self.end(idx, now, Phase::Expired(until), None, policy.max_deliver);
+        }
+    }
+
+    /// The clock was set back, or may have been: what happens by itself happens no later than if it
+    /// had begun now.
+    pub fn set_back(&mut self, now: Timestamp, policy: &Policy) {
+        let later: Vec<(u64, Outstanding)> = self
+            .outstanding
+            .iter()
+            .filter_map(|(idx, entry)| {
+                let phase = match entry.phase {
+                    Phase::Leased { until, gone } => Phase::Leased {
+                        until: until.min(now + policy.ack_wait),
+                        gone,
+                    },
+                    Phase::Expired(at) => Phase::Expired(at.min(now)),
+                    Phase::Nacked(due) => Phase::Nacked(due.min(now + LONGEST_DELAY)),
+                };
+                let entry = entry.clone();
+                (phase != entry.phase).then_some((*idx, Outstanding { phase, ..entry }))
+            })
+            .collect();
+        for (idx, entry) in later {
+            self.put(idx, entry);
         }
     }
 

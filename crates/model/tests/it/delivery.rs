@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headrace_model::delivery::{
-    Change, Consumer, DeadLetter, Entry, Phase, Policy, Settled, Token,
+    Change, Consumer, DeadLetter, Entry, LONGEST_DELAY, Phase, Policy, Settled, Token,
 };
 use headrace_model::{RecordId, Timestamp};
 use proptest::prelude::*;
@@ -41,6 +41,9 @@ enum Op {
     Advance {
         seconds: u64,
     },
+    SetBack {
+        seconds: u64,
+    },
     Reload,
     LoseDeliveries,
     Refilter {
@@ -69,6 +72,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => token.clone().prop_map(|token| Op::Extend { token }),
         2 => (token, error).prop_map(|(token, error)| Op::Reject { token, error }),
         4 => (1..15_u64).prop_map(|seconds| Op::Advance { seconds }),
+        1 => prop_oneof![1..30_u64, 86_400..100_000_u64]
+            .prop_map(|seconds| Op::SetBack { seconds }),
         1 => Just(Op::Reload),
         1 => Just(Op::LoseDeliveries),
         1 => (1..8_u8).prop_map(|mask| Op::Refilter { mask }),
@@ -194,6 +199,11 @@ impl World {
                 )
             }),
             Op::Advance { seconds } => self.now = self.now + Duration::from_secs(seconds),
+            Op::SetBack { seconds } => {
+                self.now = self.now - Duration::from_secs(seconds);
+                self.real.set_back(self.now, &self.policy);
+                self.naive.set_back(self.now, &self.policy);
+            }
             Op::Reload => self.reload(),
             Op::LoseDeliveries => self.lose_deliveries(),
             Op::Refilter { mask } => {
@@ -388,6 +398,8 @@ impl World {
             max_ack_pending: 4,
             ..self.policy
         };
+        // What was given back before the clock was set back waits for the longest delay.
+        self.now = self.now + LONGEST_DELAY;
         for _ in 0..self.naive.log.len() * 2 + 20 {
             self.now = self.now + Duration::from_secs(10);
             let before = self.tokens.len();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headrace_model::delivery::{DeadLetter, Policy};
+use headrace_model::delivery::{DeadLetter, LONGEST_DELAY, Policy};
 use headrace_model::{RecordId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -287,6 +287,19 @@ impl Naive {
                     generation,
                 };
                 version.state = if version.live { wait } else { State::Done };
+            }
+        }
+    }
+
+    pub(crate) fn set_back(&mut self, now: Timestamp, policy: &Policy) {
+        for version in &mut self.log {
+            match &mut version.state {
+                State::Out { until, .. } => *until = (*until).min(now + policy.ack_wait),
+                State::Wait {
+                    due, expired: true, ..
+                } => *due = (*due).min(now),
+                State::Wait { due, .. } => *due = (*due).min(now + LONGEST_DELAY),
+                State::New | State::Done => {}
             }
         }
     }

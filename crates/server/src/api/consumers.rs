@@ -93,6 +93,7 @@ pub(super) struct ConsumerIn {
     filters: Option<FiltersIn>,
     /// The user's own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
 }
 
@@ -129,6 +130,7 @@ struct ConsumerPatch {
     filters: Option<FiltersIn>,
     /// The user's own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
 }
 

@@ -46,6 +46,7 @@ pub(super) struct CredentialIn {
     oauth_app_id: Option<Uuid>,
     /// The user's own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
     /// The flat form: the kind and its fields beside the others.
     #[serde(flatten)]
@@ -127,6 +128,7 @@ struct CredentialChange {
     name: Option<Option<String>>,
     /// The user's own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
     /// New values of its fields; masked ones stay.
     #[schema(value_type = Option<Object>)]

@@ -74,6 +74,10 @@ fn not_ready(error: &StoreError) -> ApiError {
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, content_type = "text/plain", body = String), Errors))]
 async fn metrics(CanRead(_caller): CanRead, State(app): State<App>) -> Response {
+    let clock = app.engine.clock();
+    let (machine, used) = (clock.machine(), clock.now());
+    let ahead = machine.since(used).as_secs_f64() - used.since(machine).as_secs_f64();
+    app.metrics.clock_is_ahead(ahead);
     let text = app.metrics.render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

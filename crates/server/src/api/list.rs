@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::either::TextOr;
 use super::error::ApiError;
+use super::metadata;
 
 /// A list, or a part of one.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -89,14 +90,8 @@ pub(super) fn no_cursor() -> ApiError {
 
 /// A `metadata` filter: a JSON object that the object's metadata must contain.
 pub(super) fn metadata_filter(text: Option<&str>) -> Result<Option<Metadata>, ApiError> {
-    let wrong = |_| {
-        ApiError::invalid(
-            "metadata",
-            r#"must be a JSON object, such as {"plan":"pro"}"#,
-        )
-    };
-    text.map(|text| serde_json::from_str(text).map_err(wrong))
-        .transpose()
+    let read = |text| metadata::read(text).map_err(|reason| ApiError::invalid("metadata", reason));
+    text.map(read).transpose()
 }
 
 /// Whether `whole` contains `part`: objects by their members, lists by their elements in any order,

@@ -18,6 +18,7 @@ mod idempotency;
 mod list;
 mod live;
 mod messages;
+mod metadata;
 mod openapi;
 mod orgs;
 mod pace;

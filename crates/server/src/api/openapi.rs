@@ -1,6 +1,7 @@
 //! `/v1/openapi.json`: the API's description, generated from the code.
 
 use axum::Json;
+use serde_json::Value;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -90,13 +91,32 @@ impl Modify for Bearer {
 }
 
 /// The whole document.
-fn document() -> OpenApi {
+fn document() -> serde_json::Result<Value> {
     let routes = super::guarded().merge(super::open());
     let mut document = Head::openapi();
     document.merge(routes.into_openapi());
     empty_bodies(&mut document);
     absent_parameters(&mut document);
-    document
+    let mut document = serde_json::to_value(document)?;
+    unsigned_integers(&mut document);
+    Ok(document)
+}
+
+/// Numbers of 32 bits have no sign here: as `int32` half of them would be out of range.
+fn unsigned_integers(schema: &mut Value) {
+    if let Value::Object(members) = schema
+        && members
+            .get("format")
+            .is_some_and(|format| format == "int32")
+    {
+        members.remove("format");
+        members.entry("maximum").or_insert_with(|| u32::MAX.into());
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(unsigned_integers),
+        Value::Array(elements) => elements.iter_mut().for_each(unsigned_integers),
+        _ => {}
+    }
 }
 
 /// An empty body is read as `{}`: one is needed only where a field is.
@@ -166,6 +186,7 @@ fn operations(document: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
 /// The API's description.
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "health",
     responses((status = 200, body = Object), Errors))]
-async fn openapi(CanRead(_caller): CanRead) -> Json<OpenApi> {
-    Json(document())
+async fn openapi(CanRead(_caller): CanRead) -> Result<Json<Value>, ApiError> {
+    let unwritable = |error: serde_json::Error| ApiError::new(Code::Internal, error.to_string());
+    document().map(Json).map_err(unwritable)
 }

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use headrace_engine::{SettledCounts, Settlement, Stored, bounds, read_tokens};
 use headrace_model::config::HttpConsumer;
+use headrace_model::delivery::LONGEST_DELAY;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -278,10 +279,10 @@ fn check_count(field: &str, tokens: usize) -> Result<(), ApiError> {
 }
 
 fn delay(field: &str, millis: u64) -> Result<Duration, ApiError> {
-    const DAY: u64 = 86_400_000;
-    match millis {
-        0..=DAY => Ok(Duration::from_millis(millis)),
-        _ => Err(ApiError::invalid(
+    let delay = Duration::from_millis(millis);
+    match delay <= LONGEST_DELAY {
+        true => Ok(delay),
+        false => Err(ApiError::invalid(
             field,
             "must be at most 86400000 ms (a day)",
         )),

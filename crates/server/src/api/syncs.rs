@@ -63,6 +63,7 @@ struct SyncIn {
     external_id: Option<String>,
     /// Your own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
 }
 
@@ -95,6 +96,7 @@ struct SyncChange {
     sync_frequency: Option<String>,
     /// Your own.
     #[schema(value_type = Option<Object>)]
+    #[serde(default, deserialize_with = "super::metadata::deserialize")]
     metadata: Option<Metadata>,
     /// Your name for whose account it is.
     #[serde(default, deserialize_with = "super::patch::deserialize")]

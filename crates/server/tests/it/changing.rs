@@ -262,6 +262,28 @@ async fn what_is_fixed_of_a_sync_is_refused() {
 }
 
 #[tokio::test]
+async fn a_number_of_metadata_is_kept_as_it_is_or_refused() {
+    let server = Server::with_consumer("c").await;
+    let patch = async |metadata: &str| {
+        let request = server
+            .request(Method::PATCH, "/v1/http-consumers/c")
+            .header("content-type", "application/json");
+        answer(request.body(format!(r#"{{"metadata": {metadata}}}"#))).await
+    };
+    let kept = patch(r#"{"n": [18446744073709551615, 0.30000000000000004]}"#).await;
+    assert!(
+        kept.text
+            .contains("[18446744073709551615,0.30000000000000004]"),
+        "{}",
+        kept.text
+    );
+    for number in ["1e400", "100000000000000000001"] {
+        let refused = patch(&format!(r#"{{"n": {number}}}"#)).await;
+        assert_eq!(refused.invalid_fields(), ["metadata"], "{}", refused.text);
+    }
+}
+
+#[tokio::test]
 async fn a_purged_collection_that_comes_back_before_the_sync_runs_again_is_read_anew() {
     let server = with_backlog(Setup::new()).await;
     let sync = text(&server.get("/v1/syncs").await["data"][0]["id"]);

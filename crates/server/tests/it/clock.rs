@@ -1,15 +1,17 @@
-//! The machine's clock is set by an hour while the server works.
+//! The machine's clock is set while the server works: by an hour, and by a month.
 
 use std::time::Duration;
 
 use headrace_sandbox::stripe::{Collection, Stripe};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::disk::Disk;
-use crate::harness::{Server, sandbox, text};
+use crate::harness::{PATIENCE, Server, Setup, sandbox, text};
 
 const HOUR: i64 = 3_600;
+const MONTH: i64 = 30 * 24 * HOUR;
 const ACK_WAIT: Duration = Duration::from_secs(6);
 
 async fn next(server: &Server, wait: Duration) -> Vec<Value> {
@@ -41,26 +43,39 @@ async fn one_more(server: &Server, stripe: &Stripe, sync: &str) {
     assert_eq!(acked.header("headrace-settled"), Some("1"));
 }
 
-/// Windows neither all end at once, nor stay open for an hour; and times never go back along the log.
-async fn steps(ahead: i64) {
-    let disk = Disk::new();
+/// A server whose consumer's ack windows are short, and all five customers of its account.
+async fn with_customers(disk: &Disk) -> (Stripe, Setup, Server, String) {
     let (stripe, base) = sandbox().await;
     stripe.seed(Collection::Customer, 5);
     let server = disk.server().stripe(&base).start();
     let sync = server.sync_stripe(&["customer"]).await;
     let wait = u64::try_from(ACK_WAIT.as_millis()).unwrap();
-    server
-        .post(
-            "/v1/http-consumers",
-            json!({"slug": "c", "ack_wait_ms": wait}),
-        )
-        .await
-        .expect(201);
+    let consumer = json!({"slug": "c", "ack_wait_ms": wait});
+    let made = server.post("/v1/http-consumers", consumer).await;
+    made.expect(201);
     server.backfilled(&sync).await;
+    (stripe, disk.server().stripe(&base), server, sync)
+}
+
+/// How far the machine's clock is ahead of the server's, as its metrics tell.
+async fn told_ahead(server: &Server) -> f64 {
+    let metrics = server.send(Method::GET, "/metrics").await.text;
+    let name = "headrace_clock_ahead_seconds ";
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+    value.parse().unwrap()
+}
+
+/// Windows neither all end at once, nor stay open for an hour; and times never go back along the log.
+async fn steps(ahead: i64) {
+    let disk = Disk::new();
+    let (stripe, _, server, sync) = with_customers(&disk).await;
     let taken_at = Instant::now();
     let taken = next(&server, Duration::ZERO).await;
     assert_eq!(taken.len(), 5);
     disk.set_clock(ahead);
+    let told = told_ahead(&server).await;
+    assert!((told - ahead as f64).abs() < 10.0, "{told}");
     one_more(&server, &stripe, &sync).await;
     assert!(taken_at.elapsed() < ACK_WAIT * 9 / 10, "too slow to tell");
     let ack = json!({"ack_tokens": [taken[0]["ack_token"]]});
@@ -94,4 +109,47 @@ async fn a_clock_that_is_set_forward_ends_no_ack_window() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_keeps_no_ack_window_open() {
     steps(-HOUR).await;
+}
+
+/// The clock is followed at once, and nothing that was handed out before waits for the time that it was.
+async fn is_set_right(ahead: i64) {
+    let disk = Disk::new();
+    let (stripe, _, server, sync) = with_customers(&disk).await;
+    let taken_at = Instant::now();
+    let taken = next(&server, Duration::ZERO).await;
+    assert_eq!(taken.len(), 5);
+    disk.set_clock(ahead);
+    server
+        .until(|| async { told_ahead(&server).await.abs() < 1.0 })
+        .await;
+    let again = next(&server, PATIENCE / 2).await;
+    assert_eq!(upstream_ids(&again), upstream_ids(&taken));
+    assert!(taken_at.elapsed() < PATIENCE);
+    let ack: Vec<_> = again.iter().map(|one| &one["ack_token"]).collect();
+    let acked = server.post("/v1/http-consumers/c/ack", json!({"ack_tokens": ack}));
+    assert_eq!(acked.await.header("headrace-settled"), Some("5"));
+    one_more(&server, &stripe, &sync).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_a_month_behind_is_followed_at_once() {
+    is_set_right(MONTH).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_a_month_ahead_is_followed_at_once() {
+    is_set_right(-MONTH).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_before_a_start_keeps_no_ack_window_open() {
+    let disk = Disk::new();
+    let (_stripe, setup, mut server, _) = with_customers(&disk).await;
+    let taken = next(&server, Duration::ZERO).await;
+    assert_eq!(taken.len(), 5);
+    assert!(server.terminate().success());
+    disk.set_clock(-HOUR);
+    let server = setup.start();
+    let again = next(&server, 3 * ACK_WAIT).await;
+    assert_eq!(upstream_ids(&again), upstream_ids(&taken));
 }

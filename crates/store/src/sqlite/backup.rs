@@ -139,7 +139,7 @@ fn mark(copy: &Connection, now: Timestamp) -> Tx<()> {
         params![now.as_micros()],
     )?;
     // The database's log is not to be taken for the copy's.
-    opening::number(copy)
+    opening::give_number(copy)
 }
 
 /// Closes the copy. Its header says that it has a log, as the database has: what `SQLite` cannot move

@@ -85,7 +85,7 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         let mut db = open_writer(&draft)?;
         migrate::migrate(&mut db)?;
         db.pragma_update(None, "application_id", APPLICATION)?;
-        number(&db)?;
+        give_number(&db)?;
         db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
         db.close().map_err(|(_, error)| error)?;
         Ok(())
@@ -210,7 +210,7 @@ fn log(directory: &Path) -> PathBuf {
 }
 
 /// Gives the database a number of its own, by which it is told from one that was put in its place.
-pub(super) fn number(db: &Connection) -> Tx<()> {
+pub(super) fn give_number(db: &Connection) -> Tx<()> {
     let number = "select 1 + abs(random() % 2147483646)";
     let number: i64 = db.query_row(number, [], |row| row.get(0))?;
     db.pragma_update(None, "user_version", number)?;

@@ -208,7 +208,7 @@ fn every_event_of_stripes_openapi_is_heard_or_left_out() {
 }
 
 /// An event of an object of this kind, which names all kinds of objects that it may change.
-fn happened(stripe: &Definition, kind: &str, object: &str) -> Event {
+pub(super) fn happened(stripe: &Definition, kind: &str, object: &str) -> Event {
     let object = json!({
         "id": "id_1",
         "object": object,

@@ -3,6 +3,7 @@
 //!
 //! The document is of an API version some months before the one that is read. What is newer it cannot judge.
 
+mod births;
 mod complete;
 mod document;
 mod server;
