@@ -152,6 +152,7 @@ struct Shown {
     token: String,
     stream: StreamId,
     sync: uuid::Uuid,
+    collections: Vec<String>,
     consumer: uuid::Uuid,
 }
 
@@ -184,7 +185,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
         .await
         .context("the Stripe key was not taken")?;
     let sync = match engine.sync(org, "dev").await {
-        Ok(sync) => sync.id,
+        Ok(sync) => sync,
         Err(_) => {
             let collections = COLLECTIONS.map(|name| format!("stripe:{name}"));
             let sync = config::Sync {
@@ -202,7 +203,7 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
                 enabled: true,
                 paused: BTreeSet::new(),
             };
-            engine.create_sync(org, sync, None, None).await?.sync.id
+            engine.create_sync(org, sync, None, None).await?.sync
         }
     };
     let consumer = match engine.consumer(org, "dev").await {
@@ -240,7 +241,8 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
         org,
         token,
         stream,
-        sync,
+        sync: sync.id,
+        collections: sync.value.collection_ids,
         consumer,
     })
 }
@@ -248,7 +250,10 @@ async fn set_up(engine: &Engine, key: String) -> anyhow::Result<Shown> {
 fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
     let url = &server.url;
     let Shown {
-        token, consumer, ..
+        token,
+        consumer,
+        collections,
+        ..
     } = shown;
     let source = match sandbox {
         true => "a sandbox Stripe account that keeps changing",
@@ -263,6 +268,13 @@ fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
     out::line(&format!(
         "\nHeadrace serves on {url}, and follows {source}.\n"
     ));
+    let count = collections.len();
+    let names: Vec<&str> = collections.iter().map(|id| bare(id)).collect();
+    out::line(&format!(
+        "It follows {count} collections: {}.\nFor others, set collection_ids: PATCH {url}/v1/syncs/dev. All there \
+         are: {url}/v1/providers/stripe.\n",
+        names.join(", ")
+    ));
     out::line(&format!("API token: {token}\n"));
     out::line("Take messages (waits up to a minute for the first one):\n");
     out::line(&post("next", r#"{"batch_size": 10, "wait_for": "60s"}"#));
@@ -271,6 +283,11 @@ fn introduce(server: &Server, shown: &Shown, sandbox: bool) {
     out::line(&format!(
         "Everything else: {url}/v1/openapi.json. Ctrl-C ends it.\n"
     ));
+}
+
+/// A collection's name without its provider's.
+fn bare(id: &str) -> &str {
+    id.split_once(':').map_or(id, |(_, name)| name)
 }
 
 async fn show_progress(engine: &Engine, shown: &Shown) -> anyhow::Result<()> {

@@ -195,6 +195,8 @@ async fn dev_shows_the_main_job_with_nothing_but_the_binary() {
             break;
         }
     }
+    assert!(said.contains("11 collections: customer, "), "{said}");
+    assert!(said.contains("PATCH http://127.0.0.1:"), "{said}");
     let token = said
         .split_once("API token: ")
         .unwrap()
