@@ -297,8 +297,12 @@ impl Engine {
             ..Removal::default()
         };
         let writes = vec![sync.delete()];
-        let note = self.note_removal(sync.org, writes, removal).await?;
-        self.finish_removal(note).await
+        let noted = self.note_removal(sync.org, writes, removal).await;
+        if noted.is_err() {
+            // It may be written all the same: a sync that is no more must not go on.
+            self.sync.supervisor.changed(id);
+        }
+        self.finish_removal(noted?).await
     }
 
     /// Lets one collection stand still, or go on.
