@@ -94,6 +94,7 @@ impl Engine {
         let org = engine.first_org().await?;
         engine.drop_unmade().await?;
         engine.apply_all().await?;
+        engine.store.begin().await?;
         engine.take_up_removals().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
         let engine = Arc::new(engine);

@@ -196,6 +196,11 @@ pub trait Store: Send + Sync + 'static {
         step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()>;
 
+    /// From here on messages are handed out: called once, when what the last run left undone is done.
+    /// Where that run did not end well, every consumer's generation rises: deliveries may have been
+    /// forgotten, and no later one may have the token of one of those.
+    async fn begin(&self) -> Result<()>;
+
     /// Runs `step` on the current state without changing it. It may run again, like that of
     /// [`Store::update`].
     async fn inspect(

@@ -62,6 +62,12 @@ impl Consumers {
         Arc::clone(cell)
     }
 
+    /// No state in memory is that on disk any more.
+    pub(super) fn invalidate(&self) {
+        let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.values().for_each(|cell| cell.invalidate());
+    }
+
     /// Forgets a consumer that does not exist.
     pub(super) fn forget(&self, cell: &Arc<ConsumerCell>) {
         let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);

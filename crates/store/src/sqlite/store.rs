@@ -353,6 +353,20 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn begin(&self) -> Result<()> {
+        let (journal, consumers) = (Arc::clone(&self.journal), Arc::clone(&self.consumers));
+        let after = move |begun: Option<&()>| {
+            if begun.is_some() {
+                journal.begun();
+                consumers.invalidate();
+            }
+        };
+        let beginning = self
+            .writer
+            .submit("mark the journal", 0, super::Journal::begin, after);
+        beginning.durable().await
+    }
+
     async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()> {
         self.copy_to(to, now).await
     }
@@ -378,7 +392,9 @@ impl Store for SqliteStore {
         self.readers.close();
         let synced = self.journal.all_synced().await;
         self.journal.close();
-        if let Err(error) = self.write_journalled().durable().await {
+        if self.journal.is_to_be_ended()
+            && let Err(error) = self.write_journalled().durable().await
+        {
             tracing::warn!(error = %error, "what is in the journal is written at the next start");
         }
         let (writer, journal) = (Arc::clone(&self.writer), Arc::clone(&self.journal));

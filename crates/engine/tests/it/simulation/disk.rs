@@ -248,6 +248,10 @@ impl Store for Disk {
         self.call("update", self.store.update(consumer, step)).await
     }
 
+    async fn begin(&self) -> Result<()> {
+        self.call("begin", self.store.begin()).await
+    }
+
     async fn inspect(
         &self,
         consumer: ConsumerId,

@@ -70,6 +70,8 @@ struct State {
     synced: u64,
     waiting: Vec<(u64, oneshot::Sender<Result<()>>)>,
     health: Health,
+    /// It is marked as being in use.
+    is_open: bool,
     closing: bool,
     unwritten: Unwritten,
 }
@@ -109,6 +111,7 @@ impl Journal {
             synced: 0,
             waiting: Vec::new(),
             health,
+            is_open: false,
             closing: false,
             unwritten: Unwritten::default(),
         };
@@ -247,6 +250,28 @@ impl Journal {
     /// Whether rows lack something.
     pub(super) fn is_ahead(&self) -> bool {
         !self.shared.lock().unwritten.is_empty()
+    }
+
+    /// Marks it as being in use. Where that was so already the last run did not end well, and a power
+    /// cut may have taken deliveries that nobody waited for, even all of the journal with them: no later
+    /// one may have the token of one of those.
+    pub(super) fn begin(db: &Connection) -> Tx<()> {
+        let rises = "update consumer set generation = generation + 1
+                     where (select is_open from journal)";
+        db.execute(rises, [])?;
+        db.execute("update journal set is_open = 1", [])?;
+        Ok(())
+    }
+
+    /// It is marked as being in use.
+    pub(super) fn begun(&self) {
+        self.shared.lock().is_open = true;
+    }
+
+    /// Whether something is to be written at the end.
+    pub(super) fn is_to_be_ended(&self) -> bool {
+        let state = self.shared.lock();
+        state.is_open || !state.unwritten.is_empty()
     }
 
     /// Takes no more steps.

@@ -57,18 +57,12 @@ pub(crate) fn open(db: &mut Connection, directory: &Path, health: Health) -> Tx<
         .max()
         .unwrap_or(0)
         .max(written);
-    let tx = db.transaction()?;
     if found.iter().any(|file| !file.entries.is_empty()) {
+        let tx = db.transaction()?;
         replay(&tx, &found)?;
         tx.execute("update journal set written = ?", [newest.cast_signed()])?;
+        tx.commit()?;
     }
-    // A power cut may have taken deliveries that nobody waited for, even all of the journal with them:
-    // what is delivered from here on must not be taken for one of those.
-    let rises = "update consumer set generation = generation + 1
-                 where (select is_open from journal)";
-    tx.execute(rises, [])?;
-    tx.execute("update journal set is_open = 1", [])?;
-    tx.commit()?;
     // Nothing of before may be taken for something of now.
     for file in &files {
         if file.metadata().map_or(true, |metadata| metadata.len() > 0) {
