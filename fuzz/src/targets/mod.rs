@@ -3,6 +3,7 @@
 //! The tests of `headrace-model` include this module, and run it over the seeds in `corpus/`.
 
 mod json;
+mod link;
 mod provider;
 mod text;
 
@@ -10,12 +11,13 @@ mod text;
 pub(crate) type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub(crate) const ALL: [(&str, Target); 8] = [
+pub(crate) const ALL: [(&str, Target); 9] = [
     ("compact", json::compact),
     ("hash", json::hash),
     ("splice", json::splice),
     ("definition", provider::definition),
     ("page", provider::page),
+    ("link", link::link),
     ("token", text::token),
     ("cursor", text::cursor),
     ("time", text::time),

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use headrace_model::Timestamp;
-use headrace_model::provider::{Definition, Listing};
+use headrace_model::provider::{Answer, Definition, Listing};
 
 use super::{answers, parts};
 
@@ -61,13 +61,14 @@ pub(super) fn page(data: &[u8]) {
 }
 
 fn read(definition: &Definition, body: &[u8]) {
+    let answer = Answer::without_links(body);
     let header = |name: &str| (name != "Date").then_some("120");
     answers(definition.error(429, header, body));
     answers(definition.is_failure(200, body));
     for collection in &definition.collections {
         answers(collection.parse_one(body));
         answers(collection.get("an/id?"));
-        let Ok(page) = collection.parse_page(None, body) else {
+        let Ok(page) = collection.parse_page(None, &answer) else {
             continue;
         };
         for row in &page.records {
@@ -86,7 +87,7 @@ fn read(definition: &Definition, body: &[u8]) {
         }
     }
     for feed in &definition.feeds {
-        let Ok(page) = feed.parse_page(None, body) else {
+        let Ok(page) = feed.parse_page(None, &answer) else {
             continue;
         };
         for event in &page.events {

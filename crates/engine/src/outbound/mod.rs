@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headrace_model::config::RateLimit;
-use headrace_model::provider::Request;
+use headrace_model::provider::{Answer, Request};
 use headrace_model::quota::Priority;
 use headrace_model::retry::Backoff;
 use headrace_model::{CredentialId, SyncId, Timestamp};
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue, LINK};
 
 use crate::clock::Clock;
 use budget::Budgets;
@@ -104,6 +104,17 @@ pub struct Response {
     /// When the request was begun, on the provider's clock: never later than it really was. On this
     /// machine's clock where the provider dates nothing.
     pub seen_at: Timestamp,
+}
+
+impl Response {
+    /// What a page is read from.
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        let links = self.headers.get_all(LINK).into_iter();
+        Answer {
+            body: &self.body,
+            links: links.map(HeaderValue::as_bytes).collect(),
+        }
+    }
 }
 
 /// The client could not be made.

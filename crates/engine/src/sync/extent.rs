@@ -66,7 +66,7 @@ impl Watched {
             };
             let request = lister.collection().list(&listing)?;
             let response = self.context.ask(&request, Priority::Backfill).await?;
-            let page = lister.collection().parse_page(None, &response.body)?;
+            let page = lister.collection().parse_page(None, &response.answer())?;
             match page.records.first() {
                 Some(row) => something_at = row.created_at.map_or(middle, |at| at.min(middle)),
                 None => nothing_at = middle,

@@ -235,7 +235,7 @@ impl Watched {
             }
             Err(failure) => return Err(failure),
         };
-        let page = self.collection().parse_page(cursor, &response.body)?;
+        let page = self.collection().parse_page(cursor, &response.answer())?;
         self.note_repaired(page.repaired);
         Ok(Asked::Page((page, response)))
     }

@@ -139,7 +139,7 @@ impl Follower {
             let request = feed.list(since, until, cursor.as_ref());
             match (self.context.ask(&request, Priority::Changes).await, &cursor) {
                 (Ok(response), _) => {
-                    let page = feed.parse_page(cursor.as_ref(), &response.body)?;
+                    let page = feed.parse_page(cursor.as_ref(), &response.answer())?;
                     return Ok((page, response.seen_at));
                 }
                 (Err(Failure::Call(error)), Some(lost))

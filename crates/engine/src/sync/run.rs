@@ -230,6 +230,7 @@ pub(super) fn words(at: &PageCursor) -> String {
         PageCursor::After { id, .. } => format!("after {id}"),
         PageCursor::At { created } => format!("created {created}"),
         PageCursor::Token { token } => format!("page {token}"),
+        PageCursor::Link { query } => format!("page {query}"),
         PageCursor::List { number, at } => {
             let at = at.as_deref().map_or("its beginning".to_owned(), words);
             format!("list {}, {at}", number + 1)

@@ -20,4 +20,5 @@ mod sync_deletes;
 mod sync_every;
 mod sync_failures;
 mod sync_harness;
+mod sync_links;
 mod sync_outbound;

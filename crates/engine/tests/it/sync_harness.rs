@@ -122,10 +122,15 @@ impl Rig {
 
     /// Writes the credential with this key.
     pub(crate) async fn put_credential(&self, key: &str) {
+        self.put_credential_of("stripe", "stripe_key", key).await;
+    }
+
+    /// Writes the credential as one of this provider and kind.
+    pub(crate) async fn put_credential_of(&self, provider: &str, kind: &str, key: &str) {
         let secrets = BTreeMap::from([("secret".to_owned(), key.to_owned())]);
         let credential = Credential {
-            provider: "stripe".to_owned(),
-            kind: "stripe_key".to_owned(),
+            provider: provider.to_owned(),
+            kind: kind.to_owned(),
             name: None,
             account: None,
             last_account: None,

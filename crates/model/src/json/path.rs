@@ -31,6 +31,12 @@ impl Path {
         }
     }
 
+    /// The path of the whole value.
+    pub fn top() -> Self {
+        let segments = Vec::new();
+        Self { segments }
+    }
+
     /// The path of a member or element below this one.
     pub fn join(&self, below: &Self) -> Self {
         let segments = self
@@ -51,7 +57,7 @@ impl Path {
         &self.segments
     }
 
-    /// The path without its last segment, and that segment. A path always has one.
+    /// The path without its last segment, and that segment. `None` for the whole value.
     pub(super) fn split_last(&self) -> Option<(Self, &Segment)> {
         let (last, before) = self.segments.split_last()?;
         let segments = before.to_vec();
@@ -66,6 +72,9 @@ impl fmt::Display for Path {
                 f.write_str(".")?;
             }
             f.write_str(&segment.text)?;
+        }
+        if self.segments.is_empty() {
+            f.write_str("its top")?;
         }
         Ok(())
     }

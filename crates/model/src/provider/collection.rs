@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::answer::Answer;
 use super::feed::Events;
 use super::format::{FieldKind, TimeFile, VersionFile};
 use super::list::{List, Listing, PageCursor, PageError, clean};
@@ -212,10 +213,14 @@ impl Collection {
     }
 
     /// Reads the answer to [`Self::list`] with this cursor.
-    pub fn parse_page(&self, cursor: Option<&PageCursor>, body: &[u8]) -> Result<Page, PageError> {
+    pub fn parse_page(
+        &self,
+        cursor: Option<&PageCursor>,
+        answer: &Answer<'_>,
+    ) -> Result<Page, PageError> {
         let (number, _) = place(cursor);
         let list = self.lists.get(number).or(self.lists.first());
-        let page = list.ok_or(PageError::Stuck)?.parse(body)?;
+        let page = list.ok_or(PageError::Stuck)?.parse(answer)?;
         if page.next.is_some() && page.next.as_ref() == place(cursor).1 {
             return Err(PageError::Stuck);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Definition;
+use super::answer::Answer;
 use super::collection::{Collection, Row};
 use super::list::{List, Listing, PageCursor, PageError, clean};
 use super::request::Request;
@@ -138,9 +139,9 @@ impl Feed {
     pub fn parse_page(
         &self,
         cursor: Option<&PageCursor>,
-        body: &[u8],
+        answer: &Answer<'_>,
     ) -> Result<EventPage, PageError> {
-        let page = self.list.parse(body)?;
+        let page = self.list.parse(answer)?;
         if page.next.is_some() && page.next.as_ref() == cursor {
             return Err(PageError::Stuck);
         }

@@ -212,10 +212,10 @@ impl TryFrom<SignFile> for Sign {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PageFile {
-    pub(super) records: Path,
+    pub(super) records: Option<Path>,
     pub(super) order: Order,
     pub(super) size: Option<Spanned<SizeFile>>,
-    pub(super) next: PageNext,
+    pub(super) next: Spanned<PageNext>,
 }
 
 /// The order in which a list answers.
@@ -247,6 +247,8 @@ pub(super) enum PageNext {
     },
     /// By a token of the answer; the last page has none.
     Token { send: String, take: Path },
+    /// By the link of the answer's headers; the last page has none.
+    Link,
 }
 
 #[derive(Deserialize)]
@@ -325,7 +327,7 @@ pub(super) struct ParentFile {
     pub(super) collection: Spanned<String>,
     pub(super) id: Path,
     pub(super) touched_by: Option<Spanned<Vec<Pattern>>>,
-    pub(super) embedded: Option<Path>,
+    pub(super) embedded: Option<Spanned<Path>>,
 }
 
 #[derive(Deserialize)]

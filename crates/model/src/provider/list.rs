@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::answer::Answer;
 use super::format::{Order, PageNext, SizeFile, TimeFile};
+use super::link::{LinkError, next_query};
 use super::request::{Request, RequestError, fill};
 use super::syntax::Template;
 use crate::Timestamp;
@@ -46,6 +48,11 @@ pub enum PageCursor {
         /// The token.
         token: String,
     },
+    /// At the page that the provider linked to.
+    Link {
+        /// The query that stands in place of the list's own.
+        query: String,
+    },
     /// In another list of a collection that the provider shows in several.
     List {
         /// Which one, counted from 0; the cursors of the first one stand alone.
@@ -61,7 +68,7 @@ impl PageCursor {
         match self {
             Self::After { created, .. } => *created,
             Self::At { created } => Some(*created),
-            Self::Token { .. } => None,
+            Self::Token { .. } | Self::Link { .. } => None,
             Self::List { at, .. } => at.as_ref()?.created(),
         }
     }
@@ -85,6 +92,9 @@ pub enum PageError {
         /// Where it should say.
         path: Path,
     },
+    /// There is no telling where the next page is.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// More pages follow, but there is no record to go on from, or it is the one before this page.
     #[error("there is more after the page, but nothing to go on from")]
     Stuck,
@@ -134,6 +144,11 @@ impl List {
 
     fn page(&self, path: String, listing: &Listing<'_>) -> Request {
         let mut request = Request::get(path);
+        if let (Some(PageCursor::Link { query }), PageNext::Link) = (listing.cursor, &self.next) {
+            // The link says it all: also how many records, and from when.
+            request.set_query(query);
+            return request;
+        }
         if let Some(size) = &self.size {
             let count = listing
                 .page_size
@@ -186,18 +201,21 @@ impl List {
         self.onwards()?;
         match cursor {
             PageCursor::After { created, .. } => created.map(|created| PageCursor::At { created }),
-            PageCursor::At { .. } | PageCursor::Token { .. } | PageCursor::List { .. } => None,
+            PageCursor::At { .. }
+            | PageCursor::Token { .. }
+            | PageCursor::Link { .. }
+            | PageCursor::List { .. } => None,
         }
     }
 
     /// Takes an answer apart.
-    pub(super) fn parse(&self, body: &[u8]) -> Result<Records, PageError> {
-        let (page, repaired) = clean(body)?;
+    pub(super) fn parse(&self, answer: &Answer<'_>) -> Result<Records, PageError> {
+        let (page, repaired) = clean(answer.body)?;
         let list = json::elements_at(&page, &self.records).ok_or_else(|| PageError::NoRecords {
             path: self.records.clone(),
         })?;
         let items: Vec<Bytes> = list.map(|item| page.slice_ref(item)).collect();
-        let next = self.next_page(&page, items.last().map(AsRef::as_ref))?;
+        let next = self.next_page(&page, items.last().map(AsRef::as_ref), &answer.links)?;
         Ok(Records {
             items,
             next,
@@ -209,7 +227,7 @@ impl List {
     pub(super) fn cut(&self, list: &[u8]) -> Option<Option<PageCursor>> {
         let last =
             json::get(list, &self.records).and_then(|records| json::elements(records).last());
-        match self.next_page(list, last) {
+        match self.next_page(list, last, &[]) {
             Ok(next) => next.map(Some),
             // More, but after nothing: from the beginning.
             Err(PageError::Stuck) => Some(None),
@@ -222,7 +240,7 @@ impl List {
     pub(super) fn is_whole(&self, list: &[u8]) -> bool {
         let last =
             json::get(list, &self.records).and_then(|records| json::elements(records).last());
-        matches!(self.next_page(list, last), Ok(None))
+        matches!(self.next_page(list, last, &[]), Ok(None))
     }
 
     /// A record in which the list at `path` says that it is whole.
@@ -230,6 +248,8 @@ impl List {
         match &self.next {
             PageNext::AfterLast { more, .. } => json::replace(record, &path.join(more), b"false"),
             PageNext::Token { take, .. } => Some(json::remove(record, &[path.join(take)])),
+            // No headers come with a list inside a record: definitions cannot have such.
+            PageNext::Link => None,
         }
     }
 
@@ -242,7 +262,12 @@ impl List {
         }
     }
 
-    fn next_page(&self, page: &[u8], last: Option<&[u8]>) -> Result<Option<PageCursor>, PageError> {
+    fn next_page(
+        &self,
+        page: &[u8],
+        last: Option<&[u8]>,
+        links: &[&[u8]],
+    ) -> Result<Option<PageCursor>, PageError> {
         match &self.next {
             PageNext::AfterLast { take, more, .. } => {
                 match json::get(page, more) {
@@ -261,6 +286,9 @@ impl List {
                     token: token.into_owned(),
                 }))
             }
+            PageNext::Link => Ok(next_query(links)?.map(|query| PageCursor::Link {
+                query: query.to_owned(),
+            })),
         }
     }
 }

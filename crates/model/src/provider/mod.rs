@@ -7,12 +7,14 @@
 //! ([`UpstreamError`]). An answer that does not have the declared shape is an error, never an empty
 //! list: a swallowed failure must not look like the end of a collection.
 
+mod answer;
 mod collection;
 mod compile;
 mod credential;
 mod failure;
 mod feed;
 mod format;
+mod link;
 mod list;
 mod nested;
 mod plan;
@@ -21,11 +23,13 @@ mod request;
 mod syntax;
 mod time_format;
 
+pub use answer::Answer;
 pub use collection::{Collection, Field, One, Page, Parent, Relist, Row};
 pub use credential::{BadCredential, CredentialField, CredentialKind, Header};
 pub use failure::{Failure, UpstreamError, http_date};
 pub use feed::{Action, Event, EventPage, Events, Feed, Routed};
 pub use format::{FieldKind, Order, TimeFormat};
+pub use link::{LinkError, MAX_QUERY, next_query};
 pub use list::{Listing, PageCursor, PageError};
 pub use nested::{Part, Truncated};
 pub use problem::Problem;

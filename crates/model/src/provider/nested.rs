@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::answer::Answer;
 use super::collection::{Collection, Row};
 use super::list::{List, Listing, PageCursor, PageError};
 use super::request::{Request, RequestError};
@@ -55,7 +56,7 @@ impl Collection {
         let nested = self
             .nested_at(path)
             .ok_or_else(|| PageError::NoRecords { path: path.clone() })?;
-        let page = nested.list.parse(body)?;
+        let page = nested.list.parse(&Answer::without_links(body))?;
         if page.next.is_some() && page.next == truncated.cursor {
             return Err(PageError::Stuck);
         }

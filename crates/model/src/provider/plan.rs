@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Definition;
 use super::collection::Collection;
-use super::format::Order;
-use super::list::{Listing, PageCursor};
+use super::format::{Order, PageNext};
+use super::list::{List, Listing, PageCursor};
 use crate::Timestamp;
 
 impl Definition {
@@ -81,7 +81,8 @@ impl Definition {
             id: "LAST".to_owned(),
             created: Some(Timestamp::from_seconds(0)),
         };
-        if collection.resume(&cursor).is_none() {
+        let is_by_record = |list: &List| matches!(list.next, PageNext::AfterLast { .. });
+        if !collection.lists.iter().all(is_by_record) || collection.resume(&cursor).is_none() {
             lines.push("          begins anew when a page cursor is lost".to_owned());
         }
         lines.extend(collection.get("ID").map(|get| format!("  get     {get}")));

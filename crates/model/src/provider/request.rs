@@ -30,6 +30,12 @@ impl Request {
         }
     }
 
+    /// Puts a query, which is encoded, in place of the one it has.
+    pub(super) fn set_query(&mut self, query: &str) {
+        let path = self.path_and_query.split('?').next();
+        self.path_and_query = format!("{}?{query}", path.unwrap_or_default());
+    }
+
     /// Adds a query parameter.
     pub(super) fn push(&mut self, name: &str, value: &str) {
         let separator = if self.path_and_query.contains('?') {

@@ -10,9 +10,12 @@ use super::super::format::{
 };
 use super::super::nested::Nested;
 use super::super::syntax::Template;
-use super::provider::list;
+use super::provider::{by_link, list};
 use super::{Checker, CollectionsFile, in_file_order};
 use crate::json::{MAX_VOLATILE, Path};
+
+const NO_HEADERS: &str = "a list inside a record comes without headers: where pages are found by `link`, nothing tells \
+     whether it is whole";
 
 /// Adds the collections of a file in its order, after those of the files before it.
 pub(super) fn add_collections(
@@ -108,7 +111,7 @@ fn collection(
         parent: file
             .parent
             .as_ref()
-            .map(|parent| compile_parent(parent, above, at)),
+            .map(|parent| compile_parent(parent, provider, above, at)),
         relist: file
             .relist
             .as_ref()
@@ -176,7 +179,12 @@ fn compile_events(
     }
 }
 
-fn compile_parent(parent: &ParentFile, above: &[Collection], at: &mut Checker<'_>) -> Parent {
+fn compile_parent(
+    parent: &ParentFile,
+    provider: &ProviderFile,
+    above: &[Collection],
+    at: &mut Checker<'_>,
+) -> Parent {
     let name = parent.collection.get_ref();
     let found = above.iter().find(|collection| collection.name == *name);
     if found.is_none() {
@@ -189,10 +197,13 @@ fn compile_parent(parent: &ParentFile, above: &[Collection], at: &mut Checker<'_
     if let Some(touched_by) = parent.touched_by.as_ref().filter(|_| !has_events) {
         at.problem(touched_by, format!("the parent {name} has no events"));
     }
+    if let Some(embedded) = parent.embedded.as_ref().filter(|_| by_link(provider)) {
+        at.problem(embedded, NO_HEADERS);
+    }
     Parent {
         collection: name.clone(),
         id_path: parent.id.clone(),
-        embedded: parent.embedded.clone(),
+        embedded: parent.embedded.as_ref().map(|path| path.get_ref().clone()),
         touched_by: parent
             .touched_by
             .as_ref()
@@ -225,6 +236,9 @@ fn nested(file: &CollectionFile, provider: &ProviderFile, at: &mut Checker<'_>) 
     let mut nested = Vec::new();
     for (path, template) in &file.nested {
         at.path(template, &["id"]);
+        if by_link(provider) {
+            at.problem(template, NO_HEADERS);
+        }
         let path = path.clone();
         nested.push(Nested {
             path,

@@ -6,12 +6,13 @@ use toml::Spanned;
 
 use super::super::credential::{Auth, CredentialField, CredentialKind};
 use super::super::feed::Feed;
-use super::super::format::{AuthFile, CredentialFile, FeedFile, ProviderFile, TimeFile};
+use super::super::format::{AuthFile, CredentialFile, FeedFile, PageNext, ProviderFile, TimeFile};
 use super::super::list::List;
 use super::super::request::Request;
 use super::super::syntax::Template;
 use super::super::{Check, Definition, Limits};
 use super::{Checker, in_file_order};
+use crate::json::Path;
 
 /// The definition without its collections.
 pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) -> Definition {
@@ -56,6 +57,12 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     {
         at.problem(size, "a page has at least 1 record");
     }
+    if file.page.records.is_none() && !by_link(file) {
+        at.problem(
+            &file.page.next,
+            "without `records` an answer is the array itself, and only `link` can page it",
+        );
+    }
     let headers = file
         .headers
         .iter()
@@ -83,6 +90,11 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     }
 }
 
+/// Whether it is the headers of an answer that tell of the next page.
+pub(super) fn by_link(file: &ProviderFile) -> bool {
+    matches!(file.page.next.get_ref(), PageNext::Link)
+}
+
 /// A list at this address, paged as the provider's lists are.
 pub(super) fn list(
     template: &Spanned<Template>,
@@ -91,10 +103,10 @@ pub(super) fn list(
 ) -> List {
     List {
         template: template.get_ref().clone(),
-        records: file.page.records.clone(),
+        records: file.page.records.clone().unwrap_or_else(Path::top),
         order: file.page.order,
         size: file.page.size.as_ref().map(|size| size.get_ref().clone()),
-        next: file.page.next.clone(),
+        next: file.page.next.get_ref().clone(),
         created: created.cloned(),
     }
 }

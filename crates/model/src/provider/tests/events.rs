@@ -253,7 +253,7 @@ fn a_page_of_events() {
     let stripe = stripe();
     let feed = stripe.feed("events").unwrap();
     let body = br#"{"data": [ {"id":"evt_2","created":5,"type":"a.b","data":{"object":{"id":1 }}} ], "has_more": true}"#;
-    let page = feed.parse_page(None, body).unwrap();
+    let page = feed.parse_page(None, &plain(body)).unwrap();
     let event = &page.events[0];
     assert_eq!((event.id.as_str(), event.kind.as_str()), ("evt_2", "a.b"));
     assert_eq!(event.at, Timestamp::from_seconds(5));
@@ -279,7 +279,7 @@ fn a_page_of_events() {
         let body = format!(r#"{{"data":[{event}],"has_more":false}}"#);
         let path = json::Path::parse(lacks).unwrap();
         assert_eq!(
-            feed.parse_page(None, body.as_bytes()).unwrap_err(),
+            feed.parse_page(None, &plain(&body)).unwrap_err(),
             PageError::Lacks { index: 0, path },
             "{event}"
         );

@@ -3,6 +3,7 @@
 mod compile;
 mod events;
 mod failures;
+mod links;
 mod pages;
 mod requests;
 
@@ -42,6 +43,11 @@ pub(super) fn stripe() -> Definition {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         panic!("{}", lines.join("\n"))
     })
+}
+
+/// An answer that is a body alone.
+pub(super) fn plain<T: AsRef<[u8]> + ?Sized>(body: &T) -> Answer<'_> {
+    Answer::without_links(body.as_ref())
 }
 
 pub(super) fn fields(given: &[(&str, &str)]) -> BTreeMap<String, String> {

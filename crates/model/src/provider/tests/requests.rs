@@ -111,7 +111,7 @@ fn pages_by_token() {
     let page = products
         .parse_page(
             None,
-            br#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#,
+            &plain(r#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#),
         )
         .unwrap();
     let listing = Listing {
@@ -127,7 +127,7 @@ fn pages_by_token() {
         r#"{"data":[],"paging":{"next":{"after":""}}}"#,
     ] {
         assert_eq!(
-            products.parse_page(None, last.as_bytes()).unwrap().next,
+            products.parse_page(None, &plain(last)).unwrap().next,
             None,
             "{last}"
         );
@@ -324,7 +324,7 @@ fn what_one_list_hides_is_in_the_next() {
         let body = format!(
             r#"{{"data":[{{"id":"price_1","object":"price","created":7}}],"has_more":{more}}}"#
         );
-        prices.parse_page(cursor, body.as_bytes()).unwrap().next
+        prices.parse_page(cursor, &plain(&body)).unwrap().next
     };
     assert_eq!(list(None), "/prices?active=true&limit=100");
     let second = next(None, true).unwrap();
