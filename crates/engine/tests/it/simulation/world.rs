@@ -1,15 +1,13 @@
 //! What outlives a process: the time, the account, what everybody outside has seen.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use headrace_engine::SteadyClock;
 use headrace_engine::clock::Clock;
-use headrace_model::{RecordId, Timestamp};
+use headrace_model::Timestamp;
 use headrace_sandbox::stripe::{Stripe, StripeOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -18,9 +16,6 @@ use super::ledger::Ledgers;
 use super::plan::Plan;
 use super::rng::Rng;
 use super::wire::Arrivals;
-
-/// A step of this, in microseconds, is one that the server's clock may follow at once.
-const FAR: i64 = 2 * 3_600_000_000;
 
 /// When every simulation begins.
 const BEGINNING: i64 = 1_800_000_000_000_000;
@@ -31,8 +26,6 @@ pub(super) struct World {
     pub(super) stripe: Stripe,
     pub(super) ledgers: Mutex<Ledgers>,
     pub(super) arrivals: Mutex<Arrivals>,
-    /// Records of which the stream doubts what it was shown last.
-    pub(super) doubts: Mutex<HashSet<RecordId>>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
     started_calm: AtomicBool,
@@ -55,12 +48,9 @@ pub(super) struct Time {
     /// Microseconds that passed before the process of now was started.
     before: AtomicI64,
     started: Mutex<Option<Instant>>,
-    /// How far the machine's clock is ahead, and how often the process may have noticed that it was
-    /// set.
+    /// How far the machine's clock is ahead, and how often it was set.
     ahead: AtomicI64,
     steps: AtomicU64,
-    /// Steps of less than this are none for the process.
-    noticed: i64,
     draws: Mutex<Rng>,
 }
 
@@ -77,9 +67,8 @@ impl World {
         let time = Arc::new(Time {
             before: AtomicI64::new(0),
             started: Mutex::default(),
-            ahead: AtomicI64::new(plan.clock_ahead),
+            ahead: AtomicI64::new(0),
             steps: AtomicU64::new(0),
-            noticed: if plan.is_steady { FAR } else { 0 },
             draws: Mutex::new(rng.fork()),
         });
         let shown = Arc::clone(&time);
@@ -100,7 +89,6 @@ impl World {
             stripe,
             ledgers: Mutex::default(),
             arrivals: Mutex::default(),
-            doubts: Mutex::default(),
             calm: AtomicBool::new(false),
             started_calm: AtomicBool::new(false),
             down: AtomicBool::new(false),
@@ -141,13 +129,15 @@ impl World {
             return;
         }
         self.note(|| "calm".to_owned());
-        self.time.step(0);
+        self.time.ahead.store(0, Ordering::SeqCst);
+        self.time.steps.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sets the machine's clock.
     pub(super) fn step_clock(&self, ahead: i64) {
         self.note(|| format!("clock {ahead}"));
-        self.time.step(ahead);
+        self.time.ahead.store(ahead, Ordering::SeqCst);
+        self.time.steps.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The process ends here: nothing is written, said or heard any more.
@@ -166,11 +156,6 @@ impl World {
     pub(super) fn start(&self) {
         self.down.store(false, Ordering::SeqCst);
         *lock(&self.time.started) = Some(Instant::now());
-        let is_set = self.plan.clock_every.is_some() || self.plan.clock_ahead != 0;
-        if self.plan.is_steady && is_set {
-            // It begins with the machine's clock as it is.
-            self.time.steps.fetch_add(1, Ordering::SeqCst);
-        }
         lock(&self.arrivals).forget();
         self.started_calm.store(self.is_calm(), Ordering::SeqCst);
         self.note(|| "start".to_owned());
@@ -231,14 +216,7 @@ impl Time {
         Timestamp::from_micros(BEGINNING + self.elapsed())
     }
 
-    fn step(&self, ahead: i64) {
-        let before = self.ahead.swap(ahead, Ordering::SeqCst);
-        if (ahead - before).abs() >= self.noticed {
-            self.steps.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// How often the process may have noticed a step of the machine's clock.
+    /// How often the machine's clock was set.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::SeqCst)
     }
@@ -255,30 +233,6 @@ impl Clock for MachineClock {
 
     fn draw(&self, bytes: &mut [u8]) {
         lock(&self.0.draws).fill(bytes);
-    }
-}
-
-/// The machine's clock as the server follows it.
-pub(super) struct ServersClock {
-    steady: SteadyClock,
-    machine: Arc<MachineClock>,
-}
-
-impl ServersClock {
-    pub(super) fn following(machine: MachineClock) -> Self {
-        let machine = Arc::new(machine);
-        let steady = SteadyClock::following(Arc::clone(&machine) as _);
-        Self { steady, machine }
-    }
-}
-
-impl Clock for ServersClock {
-    fn now(&self) -> Timestamp {
-        self.steady.now()
-    }
-
-    fn draw(&self, bytes: &mut [u8]) {
-        self.machine.draw(bytes);
     }
 }
 
