@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use headrace_sandbox::stripe::Collection;
+use headrace_sandbox::stripe::{Collection, Stripe};
 use reqwest::Method;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -26,18 +26,24 @@ fn assert_unavailable(refused: &Answer, why: &str) {
     assert!(told["summary"].as_str().unwrap().contains(why), "{told}");
 }
 
-#[tokio::test]
-async fn a_full_disk_is_told_and_gone_on_from_without_a_restart() {
-    let disk = Disk::new();
+/// A server that has read so many customers, and a consumer `c` that has all of them before it.
+async fn with_customers(disk: &Disk, count: usize) -> (Stripe, Server, String) {
     let (stripe, base) = sandbox().await;
-    stripe.seed(Collection::Customer, 300);
-    let mut server = disk.server().stripe(&base).start();
+    stripe.seed(Collection::Customer, count);
+    let server = disk.server().stripe(&base).start();
     let sync = server.sync_stripe(&["customer"]).await;
     server
         .post("/v1/http-consumers", json!({"slug": "c"}))
         .await
         .expect(201);
     server.backfilled(&sync).await;
+    (stripe, server, sync)
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_gone_on_from_without_a_restart() {
+    let disk = Disk::new();
+    let (stripe, mut server, sync) = with_customers(&disk, 300).await;
     let next = json!({"batch_size": 1_000});
     let taken = server.post("/v1/http-consumers/c/next", next.clone()).await;
     let taken = taken.expect(200);
@@ -149,15 +155,7 @@ async fn what_could_not_be_synced_into_the_database_stays_in_the_log() {
 #[tokio::test]
 async fn what_workers_took_is_synced_though_nobody_waits_for_it() {
     let disk = Disk::new();
-    let (stripe, base) = sandbox().await;
-    stripe.seed(Collection::Customer, 3);
-    let mut server = disk.server().stripe(&base).start();
-    let sync = server.sync_stripe(&["customer"]).await;
-    server
-        .post("/v1/http-consumers", json!({"slug": "c"}))
-        .await
-        .expect(201);
-    server.backfilled(&sync).await;
+    let (_stripe, mut server, _sync) = with_customers(&disk, 3).await;
     // A sync that fails shows that there was one.
     let journal = disk.data().join("consumers-a.journal");
     disk.fail_syncs_of(&journal, 1);

@@ -46,7 +46,6 @@ pub(super) struct Checkpoints {
     /// The length at which it is moved next.
     next: i64,
     log: PathBuf,
-    health: Health,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -82,7 +81,7 @@ impl Checkpoints {
         let own = open(file)?;
         let shared = Arc::new(Shared {
             file: File::open(file).map_err(|error| backend("open the database file", error))?,
-            health: health.clone(),
+            health,
             wanted: AtomicBool::default(),
             moved: AtomicBool::default(),
             ended: AtomicBool::default(),
@@ -94,7 +93,6 @@ impl Checkpoints {
                 long,
                 next: i64::MAX,
                 log,
-                health,
                 shared,
                 thread: None,
             });
@@ -109,7 +107,6 @@ impl Checkpoints {
             long,
             next: long,
             log,
-            health,
             shared,
             thread: Some(thread),
         })
@@ -117,12 +114,12 @@ impl Checkpoints {
 
     /// Has a long log moved, and starts it over when it was.
     pub(super) fn after_commit(&mut self, db: &Connection) {
-        if self.health.refusal().is_some() {
+        if self.shared.health.refusal().is_some() {
             return;
         }
         if self.shared.moved.swap(false, Ordering::SeqCst) {
             // Where somebody reads for long, such as a backup, it is for the next time.
-            let log = checkpoint(db, "restart", &self.health).filter(|log| log.is_busy);
+            let log = checkpoint(db, "restart", &self.shared.health).filter(|log| log.is_busy);
             self.next = log.map_or(0, |log| log.pages) + self.long;
             self.cut(db);
             self.commits = 0;
@@ -133,7 +130,7 @@ impl Checkpoints {
             return;
         }
         self.commits = 0;
-        if checkpoint(db, "noop", &self.health).is_some_and(|log| log.pages > self.next) {
+        if checkpoint(db, "noop", &self.shared.health).is_some_and(|log| log.pages > self.next) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();
         }
@@ -161,10 +158,10 @@ impl Checkpoints {
         {
             tracing::error!("the store's checkpoints had panicked");
         }
-        if self.health.refusal().is_none() {
-            checkpoint(db, "truncate", &self.health);
+        if self.shared.health.refusal().is_none() {
+            checkpoint(db, "truncate", &self.shared.health);
         }
-        if self.health.refusal().is_some()
+        if self.shared.health.refusal().is_some()
             && let Err(error) = db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         {
             tracing::error!(%error, "could not keep the write-ahead log for the next start");

@@ -65,6 +65,17 @@ async fn next(store: &SqliteStore) -> crate::Result<Vec<Message>> {
     store.next(CONSUMER, next).await
 }
 
+/// A store with these records, and a consumer that was given the first of them.
+async fn with_first(directory: &Path, ids: &[&str]) -> (SqliteStore, Message) {
+    let store = open(directory).await;
+    for id in ids {
+        append(&store, id, 10).await.unwrap();
+    }
+    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
+    let first = next(&store).await.unwrap().remove(0);
+    (store, first)
+}
+
 /// Lets the database grow by so many pages from now on.
 async fn leave_room(store: &SqliteStore, pages: i64) {
     let limit = move |db: &rusqlite::Connection| {
@@ -156,12 +167,7 @@ async fn a_commit_that_fails_fails_its_whole_group() {
 #[tokio::test]
 async fn a_consumer_never_differs_from_its_disk() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    for id in ["a", "b", "c"] {
-        append(&store, id, 10).await.unwrap();
-    }
-    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
-    let first = next(&store).await.unwrap().remove(0);
+    let (store, first) = with_first(directory.path(), &["a", "b", "c"]).await;
     let disturb = |sql: &'static str| {
         let disturb = move |db: &rusqlite::Connection| Ok(db.execute_batch(sql)?);
         store.writer.write("disturb", disturb)
@@ -219,12 +225,7 @@ fn fail_the_group(store: &SqliteStore) -> Pending<()> {
 #[tokio::test]
 async fn what_was_computed_on_a_lost_step_is_lost_too() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    for id in ["a", "b", "c"] {
-        append(&store, id, 10).await.unwrap();
-    }
-    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
-    let first = next(&store).await.unwrap().remove(0);
+    let (store, first) = with_first(directory.path(), &["a", "b", "c"]).await;
     let go = held_up(&store).await;
     let token = first.leased.token(first.consumer);
     let mut rejecting = store.turn(CONSUMER).await.unwrap();
@@ -262,11 +263,7 @@ async fn what_was_computed_on_a_lost_step_is_lost_too() {
 #[tokio::test]
 async fn an_ack_is_kept_when_its_consumer_could_not_be_written_twice() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).await;
-    append(&store, "a", 10).await.unwrap();
-    append(&store, "b", 10).await.unwrap();
-    store.create_consumer(STREAM, CONSUMER, 0).await.unwrap();
-    let first = next(&store).await.unwrap().remove(0);
+    let (store, first) = with_first(directory.path(), &["a", "b"]).await;
     let token = first.leased.token(first.consumer);
     let mut ack = |consumer: &mut Consumer| {
         consumer.ack(&token);
