@@ -112,24 +112,34 @@ impl Checkpoints {
         })
     }
 
-    /// Has a long log moved, and starts it over when it was.
+    /// Has a long log moved, and starts it over when it was: now and then.
     pub(super) fn after_commit(&mut self, db: &Connection) {
-        if self.shared.health.refusal().is_some() {
+        self.commits += 1;
+        if self.is_moving(db) || self.commits < COMMITS_BETWEEN_LOOKS {
             return;
         }
-        if self.shared.moved.swap(false, Ordering::SeqCst) {
+        self.look(db);
+    }
+
+    /// Whether the log is being moved. Starts it over when it was.
+    pub(super) fn is_moving(&mut self, db: &Connection) -> bool {
+        if self.shared.health.refusal().is_none() && self.shared.moved.swap(false, Ordering::SeqCst)
+        {
             // Where somebody reads for long, such as a backup, it is for the next time.
             let log = checkpoint(db, "restart", &self.shared.health).filter(|log| log.is_busy);
             self.next = log.map_or(0, |log| log.pages) + self.long;
             self.cut(db);
             self.commits = 0;
-            return;
         }
-        self.commits += 1;
-        if self.commits < COMMITS_BETWEEN_LOOKS || self.shared.wanted.load(Ordering::SeqCst) {
-            return;
-        }
+        self.shared.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Has a long log moved.
+    pub(super) fn look(&mut self, db: &Connection) {
         self.commits = 0;
+        if self.shared.health.refusal().is_some() {
+            return;
+        }
         if checkpoint(db, "noop", &self.shared.health).is_some_and(|log| log.pages > self.next) {
             self.shared.wanted.store(true, Ordering::SeqCst);
             self.wake();

@@ -7,13 +7,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::error::{Fault, Tx, sql_error};
 use super::health::Health;
-use super::upkeep::Upkeep;
+use super::upkeep::{Done, Upkeep};
 use super::writer::Job;
 use crate::{Breakpoint, StoreError, breakpoint};
 
@@ -21,6 +22,8 @@ use crate::{Breakpoint, StoreError, breakpoint};
 const GROUP_JOBS: usize = 64;
 /// Bytes of data per transaction, unless a single job brings more.
 const GROUP_BYTES: usize = 4 << 20;
+/// How often it is looked whether the log was moved.
+const MOVING: Duration = Duration::from_millis(20);
 
 type Jobs = VecDeque<Box<dyn Job>>;
 
@@ -38,7 +41,7 @@ pub(super) fn run_queued(db: &Connection, queue: &Receiver<Box<dyn Job>>, upkeep
     while let Ok(first) = queue.try_recv() {
         run_group(db, collect(first, queue), upkeep);
     }
-    while upkeep.do_some(db) {}
+    while upkeep.do_some(db) == Done::Some {}
 }
 
 fn run_group(db: &Connection, mut group: Jobs, upkeep: &mut Upkeep) {
@@ -61,8 +64,16 @@ fn first_of_group(
         match queue.try_recv() {
             Ok(job) => return Some(job),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if upkeep.do_some(db) => {}
-            Err(TryRecvError::Empty) => return queue.recv().ok(),
+            Err(TryRecvError::Empty) => {}
+        }
+        match upkeep.do_some(db) {
+            Done::Some => {}
+            Done::Nothing => return queue.recv().ok(),
+            Done::Moving => match queue.recv_timeout(MOVING) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            },
         }
     }
 }

@@ -32,6 +32,17 @@ pub(super) struct Upkeep {
     has_failed: bool,
 }
 
+/// What was done of what can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// Some of it. There may be more.
+    Some,
+    /// It has to wait until the log is moved.
+    Moving,
+    /// There was nothing to do.
+    Nothing,
+}
+
 impl Upkeep {
     pub(super) fn new(
         checkpoints: Checkpoints,
@@ -60,8 +71,12 @@ impl Upkeep {
         self.checkpoints.after_commit(db);
     }
 
-    /// Does a little of what can wait. Answers whether there is more of it.
-    pub(super) fn do_some(&mut self, db: &Connection) -> bool {
+    /// Does a little of what can wait.
+    pub(super) fn do_some(&mut self, db: &Connection) -> Done {
+        // It writes faster than the log can be moved, which would let the log grow without end.
+        if self.checkpoints.is_moving(db) {
+            return Done::Moving;
+        }
         let more = if self.clearing.is_pending() {
             let cleared = self.attempt(db, "clear a dropped log away", removal::clear_some);
             if cleared == Some(false) {
@@ -73,10 +88,11 @@ impl Upkeep {
             let given = self.attempt(db, "give room back", |db| vacuum.give_back_some(db));
             given == Some(true)
         };
-        if more {
-            self.checkpoints.after_commit(db);
+        if !more {
+            return Done::Nothing;
         }
-        more
+        self.checkpoints.look(db);
+        Done::Some
     }
 
     /// The run ends: writes down what the next start reads.
