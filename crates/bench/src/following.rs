@@ -15,26 +15,32 @@ use crate::report::Report;
 use crate::server::{Server, text};
 
 /// How many single changes are waited for.
-const SAMPLES: usize = 20;
+const SAMPLES: usize = 300;
+/// The order of what was seen so close together is not known: it would be read again, one by one.
+const SETTLED: Duration = Duration::from_secs(3);
 const CHANGES: usize = 1_000;
 const DELETES: usize = 100;
 
-/// When the provider last answered anything.
-type Answered = Arc<Mutex<Instant>>;
+/// When the provider first answered what has changed, since that was cleared.
+type Answered = Arc<Mutex<Option<Instant>>>;
 
 /// Latency of single changes, and a bulk of changes and deletes in an account with so many customers.
 pub(crate) async fn run(report: &mut Report, count: usize) -> Result<()> {
     let stripe = Stripe::new(StripeOptions::default());
     stripe.seed(Collection::Customer, count);
-    let answered: Answered = Arc::new(Mutex::new(Instant::now()));
+    let answered: Answered = Answered::default();
     let note = Arc::clone(&answered);
     let router = stripe
         .router()
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             let note = Arc::clone(&note);
             async move {
+                let tells = request.uri().path().ends_with("/events");
                 let answer = next.run(request).await;
-                *note.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                if tells {
+                    let mut first = note.lock().unwrap_or_else(PoisonError::into_inner);
+                    first.get_or_insert_with(Instant::now);
+                }
                 answer
             }
         }));
@@ -46,27 +52,39 @@ pub(crate) async fn run(report: &mut Report, count: usize) -> Result<()> {
     let new = json!({"stream_id": "dev", "deliver_policy": "new", "max_ack_pending": 20_000});
     let consumer = server.post("/v1/http-consumers", new).await?;
     let consumer = text(&consumer["id"])?;
-    single(report, &stripe, &server, &consumer, &answered).await?;
-    bulk(report, &stripe, &server, &consumer, count).await
+    single(report, &stripe, &server, &sync, &consumer, &answered).await?;
+    bulk(report, &stripe, &server, &sync, &consumer, count).await
 }
 
-/// From the provider's answer that has the change to the worker that waits for it.
+/// From the provider's answer that has the change to the worker that waits for it. The change is made
+/// while the sync stands still: it looks as soon as it is enabled.
 async fn single(
     report: &mut Report,
     stripe: &Stripe,
     server: &Server,
+    sync: &str,
     consumer: &str,
     answered: &Answered,
 ) -> Result<()> {
     let mut calls = Vec::new();
+    let (disable, enable) = (
+        format!("/v1/syncs/{sync}/disable"),
+        format!("/v1/syncs/{sync}/enable"),
+    );
     for number in 0..SAMPLES {
+        server.post(&disable, json!({})).await?;
         let created = stripe.create(
             Collection::Customer,
             json!({"name": format!("New {number}")}),
         )?;
-        let messages = take(server, consumer, 1, "60s").await?;
-        let arrived = Instant::now();
+        *answered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let worker = async {
+            let messages = take(server, consumer, 1, "60s").await?;
+            Ok((messages, Instant::now()))
+        };
+        let ((messages, arrived), _) = tokio::try_join!(worker, server.post(&enable, json!({})))?;
         let asked = *answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = asked.context("nobody asked for events")?;
         ensure!(
             messages[0]["record"]["upstream_id"] == created["id"],
             "another one came"
@@ -83,21 +101,17 @@ async fn bulk(
     report: &mut Report,
     stripe: &Stripe,
     server: &Server,
+    sync: &str,
     consumer: &str,
     count: usize,
 ) -> Result<()> {
     let all = stripe.list_all(Collection::Customer);
     let id = |at: usize| text(&all[at * (all.len() / (CHANGES + DELETES))]["id"]);
     // While the sync stands still, so that one look finds them all.
-    let syncs = server
-        .request(reqwest::Method::GET, "/v1/syncs")
-        .send()
-        .await?;
-    let syncs: Value = syncs.json().await?;
-    let sync = text(&syncs["data"][0]["id"])?;
     server
         .post(&format!("/v1/syncs/{sync}/disable"), json!({}))
         .await?;
+    tokio::time::sleep(SETTLED).await;
     for at in 0..CHANGES {
         stripe.update(
             Collection::Customer,

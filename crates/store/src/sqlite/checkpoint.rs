@@ -14,6 +14,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const LONG: i64 = 16_384;
 const FEW: i64 = 512;
 /// How often the thread moves what came while it moved the rest.
 const PASSES: usize = 4;
+/// How often the database file is synced while pages are moved into it.
+const BETWEEN_SYNCS: Duration = Duration::from_millis(5);
 /// Looking at the length is cheap, not free.
 const COMMITS_BETWEEN_LOOKS: u32 = 8;
 /// By so many bytes the log's file is cut off at a time: to give much of it back at once takes long.
@@ -204,14 +207,31 @@ impl Shared {
     }
 
     /// Moves what is there, and tells how long the log is by then.
+    ///
+    /// The file is synced all along: the disk would otherwise get all of it at once, and the writer's
+    /// syncs of the log would wait behind it.
     fn pass(&self, db: &Connection) -> Option<Length> {
-        checkpoint(db, "passive", &self.health)?;
+        let (passed, ended) = channel::<()>();
+        let moved = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(BETWEEN_SYNCS) {
+                    self.sync();
+                }
+            });
+            let moved = checkpoint(db, "passive", &self.health);
+            drop(passed);
+            moved
+        });
+        moved?;
+        self.sync();
+        checkpoint(db, "noop", &self.health)
+    }
+
+    fn sync(&self) {
         if let Err(error) = self.file.sync_data() {
             tracing::error!(%error, "could not sync the database file");
             self.health.note_failed_sync();
-            return None;
         }
-        checkpoint(db, "noop", &self.health)
     }
 }
 
