@@ -155,7 +155,7 @@ fn rest_of_troubles(world: &World) -> Duration {
     world.plan.troubles.saturating_sub(elapsed)
 }
 
-/// The machine's clock goes wrong, by up to an hour.
+/// The machine's clock goes wrong, by up to days.
 async fn set_the_clock(world: Arc<World>) {
     let Some(every) = world.plan.clock_every else {
         return;

@@ -21,9 +21,8 @@ pub(super) const COLLECTIONS: [(&str, Collection); 8] = [
 
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;
-/// How far ahead the machine's clock may be set. Not by days: what was leased or given back before the
-/// clock is set back so far waits for days.
-pub(super) const STEPS: [i64; 5] = [-HOUR, -1_000_000, 0, 2_000_000, HOUR];
+/// How far ahead the machine's clock may be set.
+pub(super) const STEPS: [i64; 7] = [-3 * DAY, -HOUR, -1_000_000, 0, 2_000_000, HOUR, 3 * DAY];
 
 /// How often things go wrong, "once in so many times" each; 0 is never.
 #[derive(Clone, Debug)]

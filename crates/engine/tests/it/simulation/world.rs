@@ -59,6 +59,8 @@ pub(super) struct Time {
     /// set.
     ahead: AtomicI64,
     steps: AtomicU64,
+    /// Whether it was ever set back by days.
+    far_back: AtomicBool,
     /// Steps of less than this are none for the process.
     noticed: i64,
     draws: Mutex<Rng>,
@@ -79,6 +81,7 @@ impl World {
             started: Mutex::default(),
             ahead: AtomicI64::new(plan.clock_ahead),
             steps: AtomicU64::new(0),
+            far_back: AtomicBool::new(false),
             noticed: if plan.is_steady { FAR } else { 0 },
             draws: Mutex::new(rng.fork()),
         });
@@ -236,6 +239,14 @@ impl Time {
         if (ahead - before).abs() >= self.noticed {
             self.steps.fetch_add(1, Ordering::SeqCst);
         }
+        if before - ahead > FAR {
+            self.far_back.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the machine's clock was ever set back by days.
+    pub(super) fn went_far_back(&self) -> bool {
+        self.far_back.load(Ordering::SeqCst)
     }
 
     /// How often the process may have noticed a step of the machine's clock.
