@@ -4,6 +4,9 @@
 //! [`Version`]; [`decide`] compares it with what the stream holds. It runs inside the append
 //! transaction, so that a stale page never overwrites fresher data and never brings back what was
 //! deleted.
+//!
+//! A time that something was seen at may be too early, by much where a clock was wrong, and is never
+//! too late. So what seems newer is newer, and what seems older proves nothing: it is read again.
 
 use std::time::Duration;
 
@@ -20,8 +23,20 @@ pub const DOUBT: Duration = Duration::from_secs(2);
 pub enum Version {
     /// The provider's own version number or modification time: exact, grows with every change.
     Own(i64),
-    /// The provider's clock when the record was seen: an event's time, or the start of the read.
+    /// The provider's clock when the record was seen: an event's time, or the start of the read. Too
+    /// early if it is wrong, never too late.
     Seen(Timestamp),
+}
+
+impl Version {
+    /// The version of a record at this one that is now seen at another: of two times that are not too
+    /// late, the later one says more.
+    pub fn then(self, seen: Self) -> Self {
+        match (self, seen) {
+            (Self::Seen(known), Self::Seen(seen)) => Self::Seen(known.max(seen)),
+            _ => seen,
+        }
+    }
 }
 
 /// The way an observation was made.
@@ -31,9 +46,9 @@ pub enum Origin {
     Read,
     /// An event of the provider's feed, or a webhook.
     Event,
-    /// A read by id made to settle a doubt ([`Verdict::Doubt`]) about the version at this index. It
-    /// decides, unless the record has changed again since the doubt arose or has been seen later.
-    Recheck(u64),
+    /// A read by id that was begun after a doubt ([`Verdict::Doubt`]) arose, to settle it. Whatever the
+    /// clocks say it decides, unless the record has changed or a later version was seen meanwhile.
+    Recheck(Mark),
 }
 
 /// What was seen of the record.
@@ -82,6 +97,24 @@ pub struct Known {
     pub version: Version,
 }
 
+impl Known {
+    fn mark(&self) -> Mark {
+        Mark {
+            idx: self.idx,
+            version: self.version,
+        }
+    }
+}
+
+/// What a record was compared by when a doubt arose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// The index of its entry.
+    pub idx: u64,
+    /// Its version.
+    pub version: Version,
+}
+
 /// What to do with an observation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -93,11 +126,11 @@ pub enum Verdict {
         /// Whether the known version is to be replaced by the observed one.
         raise: bool,
     },
-    /// Older than what the stream holds: write nothing.
+    /// Older than what the stream holds by the provider's own version: write nothing.
     Stale,
     /// The order cannot be told. Read the record again by id and append that as
-    /// [`Origin::Recheck`] of the known index; never guess.
-    Doubt,
+    /// [`Origin::Recheck`] of this; never guess.
+    Doubt(Mark),
 }
 
 /// Compares an observation with what the stream holds of the record.
@@ -118,10 +151,9 @@ pub fn decide(known: Option<&Known>, seen: &Observation) -> Verdict {
     }
     match (order, seen.origin) {
         (Order::Newer, _) => Verdict::Append,
-        // Also a recheck that waited: an event with the known content may have raised the version.
         (Order::Older, _) => Verdict::Stale,
-        (Order::Unclear, Origin::Recheck(idx)) if idx == known.idx => Verdict::Append,
-        (Order::Unclear, _) => Verdict::Doubt,
+        (Order::Unclear, Origin::Recheck(mark)) if mark == known.mark() => Verdict::Append,
+        (Order::Unclear, _) => Verdict::Doubt(known.mark()),
     }
 }
 
@@ -137,8 +169,7 @@ fn compare(known: Version, seen: Version) -> Order {
         (Version::Own(known), Version::Own(seen)) if seen > known => Order::Newer,
         (Version::Own(known), Version::Own(seen)) if seen < known => Order::Older,
         (Version::Seen(known), Version::Seen(seen)) if seen.since(known) >= DOUBT => Order::Newer,
-        (Version::Seen(known), Version::Seen(seen)) if known.since(seen) >= DOUBT => Order::Older,
-        // Equal, too close, or not comparable at all because the definition changed its versions.
+        // Equal, too close, earlier, or not comparable at all because the definition changed its versions.
         _ => Order::Unclear,
     }
 }
@@ -192,14 +223,20 @@ mod tests {
         );
     }
 
+    fn doubt(known: &Known) -> Verdict {
+        Verdict::Doubt(known.mark())
+    }
+
     #[test]
-    fn newer_wins_and_older_is_stale() {
+    fn newer_wins_and_what_seems_older_is_read_again() {
         let known = known(1, false, at(100));
-        let verdict = |second| decide(Some(&known), &seen(present(2), at(second), Origin::Read));
-        assert_eq!(verdict(102), Verdict::Append);
-        assert_eq!(verdict(98), Verdict::Stale);
-        assert_eq!(verdict(99), Verdict::Doubt);
-        assert_eq!(verdict(101), Verdict::Doubt);
+        for origin in [Origin::Read, Origin::Event] {
+            let verdict = |second| decide(Some(&known), &seen(present(2), at(second), origin));
+            assert_eq!(verdict(102), Verdict::Append);
+            for second in [101, 99, 98, 50] {
+                assert_eq!(verdict(second), doubt(&known), "{second}");
+            }
+        }
     }
 
     #[test]
@@ -207,7 +244,7 @@ mod tests {
         let gone = known(1, true, at(100));
         assert_eq!(
             decide(Some(&gone), &seen(present(1), at(50), Origin::Read)),
-            Verdict::Stale
+            doubt(&gone)
         );
         assert_eq!(
             decide(Some(&gone), &seen(present(1), at(200), Origin::Read)),
@@ -224,27 +261,36 @@ mod tests {
     }
 
     #[test]
-    fn a_recheck_settles_only_the_doubt_it_was_made_for() {
+    fn a_recheck_decides_whatever_its_clock_says() {
         let known = known(1, false, at(100));
-        let verdict = |idx| {
-            decide(
-                Some(&known),
-                &seen(present(2), at(101), Origin::Recheck(idx)),
-            )
-        };
-        assert_eq!(verdict(7), Verdict::Append);
-        assert_eq!(verdict(6), Verdict::Doubt);
+        for second in [1, 99, 101] {
+            let recheck = Origin::Recheck(known.mark());
+            let verdict = decide(Some(&known), &seen(present(2), at(second), recheck));
+            assert_eq!(verdict, Verdict::Append, "{second}");
+        }
     }
 
     #[test]
-    fn a_recheck_older_than_what_is_known_by_now_is_stale() {
-        let raised = known(1, false, at(110));
-        let recheck = |second| {
-            let origin = Origin::Recheck(7);
-            decide(Some(&raised), &seen(present(2), at(second), origin))
+    fn a_recheck_settles_only_the_doubt_it_was_made_for() {
+        let before = known(1, false, at(100));
+        let changed = Known { idx: 8, ..before };
+        let raised = Known {
+            version: at(110),
+            ..before
         };
-        assert_eq!(recheck(102), Verdict::Stale);
-        assert_eq!(recheck(109), Verdict::Append);
+        for now in [changed, raised] {
+            let recheck = Origin::Recheck(before.mark());
+            let verdict = |second| decide(Some(&now), &seen(present(2), at(second), recheck));
+            assert_eq!(verdict(101), doubt(&now));
+            assert_eq!(verdict(112), Verdict::Append);
+        }
+    }
+
+    #[test]
+    fn a_version_never_goes_back() {
+        assert_eq!(at(100).then(at(40)), at(100));
+        assert_eq!(at(100).then(at(140)), at(140));
+        assert_eq!(Version::Own(7).then(at(40)), at(40));
     }
 
     #[test]
@@ -253,7 +299,7 @@ mod tests {
         let verdict = |v| decide(Some(&known), &seen(present(2), v, Origin::Read));
         assert_eq!(verdict(Version::Own(6)), Verdict::Append);
         assert_eq!(verdict(Version::Own(4)), Verdict::Stale);
-        assert_eq!(verdict(Version::Own(5)), Verdict::Doubt);
-        assert_eq!(verdict(at(500)), Verdict::Doubt);
+        assert_eq!(verdict(Version::Own(5)), doubt(&known));
+        assert_eq!(verdict(at(500)), doubt(&known));
     }
 }

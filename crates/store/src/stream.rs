@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headrace_model::delivery::{Leased, Policy};
-use headrace_model::record::Observation;
+use headrace_model::record::{Mark, Observation};
 use headrace_model::{ConsumerId, LaneNo, OrgId, RecordId, SyncId, Timestamp};
 
 /// What one sync brings to a stream at once: a page, the events of a poll.
@@ -64,11 +64,8 @@ pub enum Outcome {
     Unchanged,
     /// The stream holds something newer.
     Stale,
-    /// Read the record again by id, and append it as a recheck of this index.
-    Doubt {
-        /// The index of what the stream holds.
-        idx: u64,
-    },
+    /// Read the record again by id, and append it as a recheck of this.
+    Doubt(Mark),
 }
 
 /// A lane: one collection of one sync in a stream.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headrace_model::Timestamp;
 use headrace_model::provider::{Failure, UpstreamError};
 use headrace_model::retry::Class;
 
@@ -16,6 +17,8 @@ pub enum CallError {
         title: String,
         /// What it answered.
         error: UpstreamError,
+        /// When it was asked, as [`super::Response::seen_at`].
+        seen_at: Timestamp,
     },
     /// The provider could not be reached, or the answer did not arrive whole.
     #[error("{title} could not be reached, or its answer broke off")]

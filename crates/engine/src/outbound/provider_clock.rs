@@ -6,7 +6,7 @@
 //! `D + 1 s - sent`. The largest lower bound of the last minutes is used. It is never too large, so
 //! the time that is told is **never later** than what the provider's clock showed, and most of the
 //! time earlier by only a part of a second. Too early costs a re-read ([`headrace_model::record`]
-//! doubts); too late would let an old page overwrite newer data.
+//! takes nothing for old without one); too late would let an old page overwrite newer data.
 //!
 //! Our side of the comparison is the monotonic clock: setting the machine's clock changes nothing.
 
@@ -17,8 +17,8 @@ use headrace_model::Timestamp;
 /// Bounds older than twice this are forgotten: two clocks drift apart, some by seconds a day.
 const KEPT: Duration = Duration::from_secs(300);
 const RESOLUTION: Duration = Duration::from_secs(1);
-/// A date that is further ahead of what is known is believed when a second answer says so too: within
-/// this, for the header has whole seconds and answers take their time.
+/// A date that is further ahead of what is known is believed when a second answer says so too, within
+/// this.
 const AGREE: Duration = Duration::from_secs(5);
 
 /// How far a provider's clock is ahead of ours, at least.
@@ -26,8 +26,30 @@ const AGREE: Duration = Duration::from_secs(5);
 pub(super) struct ProviderClock {
     current: Option<Bound>,
     previous: Option<Bound>,
-    /// How far ahead an answer was that is not believed yet.
-    unbelieved: Option<i64>,
+    /// How far ahead the clock is by an answer that is not believed yet.
+    unbelieved: Option<Ahead>,
+}
+
+/// Between what a single answer puts how far the clock is ahead, in microseconds.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    least: i64,
+    most: i64,
+}
+
+impl Ahead {
+    fn of(date: Timestamp, sent: Timestamp, received: Timestamp) -> Self {
+        let least = date.as_micros().saturating_sub(received.as_micros());
+        let latest = (date + RESOLUTION).as_micros();
+        let most = latest.saturating_sub(sent.as_micros());
+        Self { least, most }
+    }
+
+    fn agrees_with(self, other: Self) -> bool {
+        let (least, most) = (self.least.max(other.least), self.most.min(other.most));
+        let apart = u64::try_from(least.saturating_sub(most)).unwrap_or_default();
+        Duration::from_micros(apart) <= AGREE
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +71,10 @@ impl ProviderClock {
         local: Timestamp,
     ) {
         let known = self.at(received).unwrap_or(local);
-        let ahead = date.as_micros().saturating_sub(received.as_micros());
         if date.since(known) > AGREE {
-            let agree = |earlier: &i64| u128::from(earlier.abs_diff(ahead)) <= AGREE.as_micros();
-            if !self.unbelieved.replace(ahead).as_ref().is_some_and(agree) {
+            let ahead = Ahead::of(date, sent, received);
+            let earlier = self.unbelieved.replace(ahead);
+            if !earlier.is_some_and(|earlier| earlier.agrees_with(ahead)) {
                 tracing::debug!(%date, "a provider's answer is dated ahead: not believed yet");
                 return;
             }
@@ -63,10 +85,7 @@ impl ProviderClock {
 
     /// Learns from an answer. `sent` and `received` are monotonic.
     pub(super) fn observe(&mut self, date: Timestamp, sent: Timestamp, received: Timestamp) {
-        let least = date.as_micros().saturating_sub(received.as_micros());
-        let most = (date + RESOLUTION)
-            .as_micros()
-            .saturating_sub(sent.as_micros());
+        let Ahead { least, most } = Ahead::of(date, sent, received);
         if self.ahead().is_some_and(|ahead| ahead > most) {
             // The two cannot both be right: somebody set the provider's clock.
             *self = Self::default();
@@ -135,6 +154,17 @@ mod tests {
                 "{ahead}"
             );
         }
+    }
+
+    #[test]
+    fn answers_that_take_long_agree_too() {
+        let mut clock = ProviderClock::default();
+        let second = Timestamp::from_seconds;
+        // This machine's clock is an hour behind. The first answer takes 17 s.
+        clock.hear(second(4_000), us(0), us(17_000_000), second(400));
+        assert_eq!(clock.at(us(17_000_000)), None);
+        clock.hear(second(4_017), us(17_000_000), us(17_100_000), second(417));
+        assert!(clock.at(us(17_100_000)).is_some());
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Outbound {
         let seen_at = self.provider_time(account, sent).unwrap_or(begun_at);
         let body = body.freeze();
         if !is_success || account.definition().is_failure(status, &body) {
-            return Err(upstream(account, status, &headers, &body));
+            return Err(upstream(account, status, &headers, &body, seen_at));
         }
         Ok(Response {
             status,
@@ -143,7 +143,13 @@ fn address(call: Call<'_>) -> Result<Url, CallError> {
         })
 }
 
-fn upstream(account: &Account, status: u16, headers: &HeaderMap, body: &Bytes) -> CallError {
+fn upstream(
+    account: &Account,
+    status: u16,
+    headers: &HeaderMap,
+    body: &Bytes,
+    seen_at: Timestamp,
+) -> CallError {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let error = account.definition().error(status, header, body);
     // A provider may say back what it was given.
@@ -156,5 +162,6 @@ fn upstream(account: &Account, status: u16, headers: &HeaderMap, body: &Bytes) -
             request_id: redact(error.request_id),
             ..error
         },
+        seen_at,
     }
 }

@@ -15,7 +15,7 @@ use super::board::Board;
 use super::credential::InUse;
 use super::failure::Failure;
 use super::supervisor::Parts;
-use crate::outbound::{Account, Call, Response};
+use crate::outbound::{Account, Call, CallError, Response};
 
 /// A record whose parts change while they are read is begun anew so many times.
 const READS: usize = 4;
@@ -198,13 +198,12 @@ impl Watched {
 
     async fn read_once(&self, id: &str, priority: Priority) -> Result<Found, Failure> {
         let request = self.collection().get(id)?;
-        // An answer that the record is gone is not dated: it counts from before it was asked for.
-        let before = self.context.provider_now();
         let response = match self.context.ask(&request, priority).await {
             Ok(response) => response,
-            Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
-                let (row, seen_at) = (None, before);
-                return Ok(Found { row, seen_at });
+            Err(Failure::Call(CallError::Upstream { error, seen_at, .. }))
+                if error.failure == Upstream::Gone =>
+            {
+                return Ok(Found { row: None, seen_at });
             }
             Err(failure) => return Err(failure),
         };

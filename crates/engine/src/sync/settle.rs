@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::provider::Row;
 use headrace_model::quota::Priority;
-use headrace_model::record::{Content, Observation, Origin, Version};
+use headrace_model::record::{Content, Mark, Observation, Origin, Version};
 use headrace_model::{RecordId, Timestamp};
 use headrace_store::{CursorWrite, Outcome};
 
@@ -109,7 +109,7 @@ impl Watched {
                 .into_iter()
                 .zip(outcomes)
                 .filter_map(|(id, outcome)| match outcome {
-                    Outcome::Doubt { idx } => Some((id, idx)),
+                    Outcome::Doubt(mark) => Some((id, mark)),
                     Outcome::Appended { .. } | Outcome::Unchanged | Outcome::Stale => None,
                 });
             seen = self.look_again(doubts.collect()).await?;
@@ -204,11 +204,19 @@ impl Watched {
         ))
     }
 
-    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
-    async fn look_again(&self, doubts: Vec<(String, u64)>) -> Result<Vec<Observation>, Failure> {
-        let reads = doubts.into_iter().map(|(id, idx)| async move {
-            let read = self.read_one(&id, Priority::Refetch).await?;
-            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Recheck(idx))))
+    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again;
+    /// which ids the provider refuses to read is told.
+    async fn look_again(&self, doubts: Vec<(String, Mark)>) -> Result<Vec<Observation>, Failure> {
+        let reads = doubts.into_iter().map(|(id, mark)| async move {
+            match self.read_one(&id, Priority::Refetch).await {
+                Ok(read) => Ok(read.map(|read| found(&id, read, Origin::Recheck(mark)))),
+                Err(failure) if failure.is_of_this_record() => {
+                    let board = &self.context.board;
+                    board.set(&self.id, |live| live.refuse(vec![id]));
+                    Ok(None)
+                }
+                Err(failure) => Err(failure),
+            }
         });
         let seen: Vec<Option<Observation>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;

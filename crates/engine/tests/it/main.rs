@@ -17,6 +17,7 @@ mod sync;
 mod sync_behind;
 mod sync_changes;
 mod sync_deletes;
+mod sync_doubts;
 mod sync_every;
 mod sync_failures;
 mod sync_harness;

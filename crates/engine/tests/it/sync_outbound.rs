@@ -126,6 +126,24 @@ async fn a_call_carries_the_definitions_headers_and_is_dated_by_the_provider() {
 }
 
 #[tokio::test]
+async fn an_answer_that_something_is_gone_is_dated_by_the_provider_too() {
+    let dated = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let (address, _arrivals) = server(answer("404 Not Found", dated, "{}"), Duration::ZERO).await;
+    let (client, account) = (outbound(quick()), account(address, None));
+    let request = request(&account, "/customers/cus_1");
+    let gone = client
+        .send(call(&account, &request, Priority::Refetch))
+        .await
+        .unwrap_err();
+    let CallError::Upstream { seen_at, .. } = gone else {
+        panic!("{gone}")
+    };
+    let dated = headrace_model::Timestamp::from_seconds(784_111_777);
+    assert!(seen_at <= dated);
+    assert!(dated.since(seen_at) < Duration::from_secs(20));
+}
+
+#[tokio::test]
 async fn a_redirect_to_another_host_is_not_followed() {
     let (elsewhere, stolen) = server(answer("200 OK", "", "{}"), Duration::ZERO).await;
     let location = format!("Location: http://{elsewhere}/v1/customers\r\n");

@@ -2,4 +2,5 @@
 
 mod delivery;
 mod naive;
+mod record;
 mod seeds;

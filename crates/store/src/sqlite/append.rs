@@ -180,10 +180,7 @@ impl<'a> Tail<'a> {
                 Ok(Outcome::Unchanged)
             }
             Verdict::Stale => Ok(Outcome::Stale),
-            Verdict::Doubt => {
-                let idx = key.map_or(0, |key| key.known.idx);
-                Ok(Outcome::Doubt { idx })
-            }
+            Verdict::Doubt(mark) => Ok(Outcome::Doubt(mark)),
         }
     }
 
@@ -216,6 +213,7 @@ impl<'a> Tail<'a> {
         let inserted_at = of_old(|old| Some(old.inserted_at)).unwrap_or(self.now.as_micros());
         let old_parent = old.as_ref().and_then(|old| old.parent_id.as_deref());
         let parent_id = seen.parent_id.as_deref().or(old_parent);
+        let version = key.map_or(seen.version, |key| key.known.version.then(seen.version));
         let idx = self.next_idx();
         self.db
             .prepare_cached(
@@ -243,7 +241,7 @@ impl<'a> Tail<'a> {
             lane,
             hash,
             deleted,
-            seen.version,
+            version,
         )?;
         self.delta.bytes += data.len() as u64;
         self.delta.moves.push(Move::In { idx, lane, deleted });

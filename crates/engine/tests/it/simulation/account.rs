@@ -65,6 +65,8 @@ impl Process {
                 Err(
                     Error::ShuttingDown | Error::Upstream(_) | Error::Store(StoreError::Closed),
                 ) => {}
+                // An operator who began while there was trouble changes the same thing.
+                Err(Error::Store(StoreError::Changed { .. })) => {}
                 Err(error) if was_calm => {
                     self.world.violated(format!("refused: {error:?}"));
                     std::future::pending::<()>().await;

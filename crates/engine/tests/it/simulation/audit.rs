@@ -1,11 +1,12 @@
 //! Looks at the consumers' states from within, now and then, and counts anew what they count.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use headrace_engine::Error;
 use headrace_model::ConsumerId;
 use headrace_model::delivery::{Consumer, Phase};
+use headrace_model::filter::Filter;
 use headrace_store::{Counts, Row};
 use uuid::Uuid;
 
@@ -16,9 +17,20 @@ use super::world::lock;
 
 const EVERY: Duration = Duration::from_secs(11);
 
+/// What a consumer was like.
+#[derive(Clone, PartialEq)]
+pub(super) struct Look {
+    filters: Filter,
+    is_applied: bool,
+    state: Consumer,
+    counts: Counts,
+    last: u64,
+}
+
 impl Process {
     /// Audits for ever.
     pub(super) async fn audit_forever(&self) {
+        let mut audited = HashMap::new();
         loop {
             tokio::time::sleep(EVERY).await;
             let ids: Vec<Uuid> = lock(&self.world.ledgers)
@@ -27,14 +39,14 @@ impl Process {
                 .copied()
                 .collect();
             for id in ids {
-                self.audit_one(id).await;
+                self.audit_one(id, audited.entry(id).or_default()).await;
             }
         }
     }
 
-    /// Audits one consumer.
-    pub(super) async fn audit_one(&self, id: Uuid) {
-        let audited = self.audit(id).await;
+    /// Audits one consumer, unless nothing has changed since it was last looked at.
+    pub(super) async fn audit_one(&self, id: Uuid, looked_at: &mut Option<Look>) {
+        let audited = self.audit(id, looked_at).await;
         still_up(&self.world).await;
         // A store that fails can be looked at later.
         if let Ok(Err(words)) = audited {
@@ -43,7 +55,11 @@ impl Process {
     }
 
     /// Whether a consumer counts right and knows what left the log.
-    async fn audit(&self, id: Uuid) -> Result<Result<(), String>, Error> {
+    async fn audit(
+        &self,
+        id: Uuid,
+        looked_at: &mut Option<Look>,
+    ) -> Result<Result<(), String>, Error> {
         let consumer = self.engine.consumer(ORG, &id.to_string()).await?;
         let filters = consumer.value.filters.clone();
         let last = self.store.last_idx(STREAM).await?;
@@ -51,6 +67,16 @@ impl Process {
         let selection = book.select(&filters);
         let before = self.state(id).await?;
         let counts = self.store.counts(ConsumerId(id), &selection).await?;
+        let look = Look {
+            filters: filters.clone(),
+            is_applied: consumer.value.unapplied.is_nothing(),
+            state: before.clone(),
+            counts,
+            last,
+        };
+        if looked_at.replace(look.clone()) == Some(look) {
+            return Ok(Ok(()));
+        }
         let rows = self.rows().await?;
         let after = self.state(id).await?;
         let is_still = before == after && last == self.store.last_idx(STREAM).await?;

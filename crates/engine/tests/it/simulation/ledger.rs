@@ -44,8 +44,8 @@ pub(super) struct Ledger {
     /// Whatever matches and comes after this index is to be delivered.
     pub(super) from: u64,
     tracks: HashMap<RecordId, Track>,
-    /// Versions that were acked, for all that is known.
-    pub(super) acked: HashMap<(RecordId, u64), u32>,
+    /// Deliveries of each version whose ack may have counted: generation and attempt.
+    acked: HashMap<(RecordId, u64), BTreeSet<(u32, u32)>>,
     /// Tokens that somebody kept.
     pub(super) drawer: Vec<Handed>,
 }
@@ -140,12 +140,36 @@ impl Ledger {
         }
     }
 
-    /// A worker is about to ack this. Whether that counts is not known yet.
-    pub(super) fn acking(&mut self, handed: &Handed) {
+    /// A worker is about to ack this. Whether that counts is not known yet; answers whether it is the
+    /// first time that it may.
+    pub(super) fn acking(&mut self, handed: &Handed) -> bool {
         self.lets_go(handed);
-        let version = (handed.record, handed.token.idx);
-        let generation = self.acked.entry(version).or_default();
-        *generation = handed.token.generation.max(*generation);
+        let Handed { token, record } = handed;
+        let acked = self.acked.entry((*record, token.idx)).or_default();
+        acked.insert((token.generation, token.attempts))
+    }
+
+    /// Whether this can settle nothing: it was acked, or its record was delivered again since.
+    pub(super) fn is_stale(&self, Handed { token, record }: &Handed) -> bool {
+        let track = self.tracks.get(record).filter(|_| !self.unsure);
+        track.is_some_and(|track| {
+            let newest = (track.generation, track.idx, track.attempts);
+            track.acked || newest != (token.generation, token.idx, token.attempts)
+        })
+    }
+
+    /// The ack that was made first with this token was refused: it did not count.
+    pub(super) fn refused(&mut self, Handed { token, record }: &Handed) {
+        if let Some(acked) = self.acked.get_mut(&(*record, token.idx)) {
+            acked.remove(&(token.generation, token.attempts));
+        }
+    }
+
+    /// Whether the version may have been acked since the consumer began.
+    pub(super) fn may_be_done(&self, record: RecordId, idx: u64) -> bool {
+        let acked = self.acked.get(&(record, idx));
+        let newest = acked.and_then(BTreeSet::last);
+        newest.is_some_and(|(generation, _)| *generation >= self.generation)
     }
 
     /// The ack was taken.

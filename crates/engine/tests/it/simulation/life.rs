@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use super::account::{change_account, consumer_id};
 use super::machine::{Hardware, Process};
 use super::operator::Operator;
+use super::plan::STEPS;
 use super::workers::Worker;
 use super::world::World;
 
@@ -154,9 +155,8 @@ fn rest_of_troubles(world: &World) -> Duration {
     world.plan.troubles.saturating_sub(elapsed)
 }
 
-/// The machine's clock goes wrong, by up to an hour.
+/// The machine's clock goes wrong, by up to days.
 async fn set_the_clock(world: Arc<World>) {
-    const HOUR: i64 = 3_600_000_000;
     let Some(every) = world.plan.clock_every else {
         return;
     };
@@ -165,9 +165,7 @@ async fn set_the_clock(world: Arc<World>) {
         if world.is_calm() {
             return;
         }
-        let ahead = *world
-            .chance()
-            .pick(&[-HOUR, -1_000_000, 0, 2_000_000, HOUR]);
+        let ahead = *world.chance().pick(&STEPS);
         world.step_clock(ahead);
     }
 }

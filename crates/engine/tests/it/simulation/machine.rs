@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use headrace_engine::clock::Clock;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::disk::Disk;
 use super::wire::Wire;
-use super::world::{MachineClock, World};
+use super::world::{MachineClock, ServersClock, World};
 
 /// The store's machine.
 pub(super) struct Hardware(pub(super) Arc<World>);
@@ -79,14 +79,26 @@ impl Process {
     }
 }
 
+/// Read once: they are the same for everybody.
+fn providers() -> Arc<Providers> {
+    static PROVIDERS: LazyLock<Arc<Providers>> = LazyLock::new(|| {
+        let bases = BTreeMap::from([("stripe".to_owned(), "http://stripe.test/v1".to_owned())]);
+        Arc::new(Providers::load(None, &bases).unwrap())
+    });
+    Arc::clone(&PROVIDERS)
+}
+
 async fn start(
     world: &Arc<World>,
     store: Arc<dyn Store>,
 ) -> Result<Arc<Engine>, Box<dyn std::error::Error>> {
-    let clock: Arc<dyn Clock> = Arc::new(MachineClock(Arc::clone(&world.time)));
+    let machine = MachineClock(Arc::clone(&world.time));
+    let clock: Arc<dyn Clock> = match world.plan.is_steady {
+        true => Arc::new(ServersClock::following(machine)),
+        false => Arc::new(machine),
+    };
     let keyring = Arc::new(Keyring::parse(&Keyring::line([7; 36])).unwrap());
-    let bases = BTreeMap::from([("stripe".to_owned(), "http://stripe.test/v1".to_owned())]);
-    let providers = Arc::new(Providers::load(None, &bases).unwrap());
+    let providers = providers();
     let wire = Wire {
         world: Arc::clone(world),
         router: world.stripe.router(),

@@ -29,8 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use life::run;
 
-/// What fits into a minute or so.
-const SEEDS: u64 = 500;
+/// What fits into a minute or so on two cores.
+const SEEDS: u64 = 2_000;
 /// So many failures are enough to begin with.
 const ENOUGH: u64 = 10;
 

@@ -225,7 +225,7 @@ impl Operator {
             }
             ledger.settle_on(&value);
         });
-        process.audit_one(id).await;
+        process.audit_one(id, &mut None).await;
     }
 
     async fn change_the_filter(&mut self) {

@@ -19,6 +19,11 @@ pub(super) const COLLECTIONS: [(&str, Collection); 8] = [
     ("stripe:refund", Collection::Refund),
 ];
 
+const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
+/// How far ahead the machine's clock may be set.
+pub(super) const STEPS: [i64; 7] = [-3 * DAY, -HOUR, -1_000_000, 0, 2_000_000, HOUR, 3 * DAY];
+
 /// How often things go wrong, "once in so many times" each; 0 is never.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -52,6 +57,10 @@ pub(super) struct Plan {
     /// Of decisions of workers.
     pub(super) bad_worker: u64,
     pub(super) operator_every: Option<Duration>,
+    /// Whether the process follows the machine's clock as the server does, without its steps.
+    pub(super) is_steady: bool,
+    /// How far the machine's clock is ahead at first, in microseconds.
+    pub(super) clock_ahead: i64,
     /// Between two steps of the machine's clock.
     pub(super) clock_every: Option<Duration>,
     /// Whether nothing runs for a month: longer than the provider keeps its events.
@@ -105,6 +114,11 @@ impl Plan {
             changes_every: Duration::from_secs(*rng.pick(&[5, 15, 40])),
             consumers: rng.between(1, 2),
             workers: rng.between(1, 3),
+            is_steady: !rng.once_in(4),
+            clock_ahead: match rng.once_in(8) {
+                true => *rng.pick(&[-30 * DAY, -HOUR, HOUR]),
+                false => 0,
+            },
         }
     }
 }

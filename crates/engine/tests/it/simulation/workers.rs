@@ -175,9 +175,25 @@ impl Worker {
             ack: done.iter().map(|handed| handed.token).collect(),
             ..Settlement::default()
         };
-        self.ledger(|ledger| done.iter().for_each(|handed| ledger.acking(handed)));
-        if self.settle(consumer, &settlement).await == Some(done.len() as u64) {
-            self.ledger(|ledger| done.iter().for_each(|handed| ledger.acked(handed)));
+        let acking = |ledger: &mut Ledger| {
+            let first = done.iter().filter(|handed| ledger.acking(handed));
+            first.collect::<Vec<_>>()
+        };
+        let stale = |ledger: &mut Ledger| done.iter().filter(|old| ledger.is_stale(old)).count();
+        let (stale, first) = (self.ledger(stale), self.ledger(acking));
+        let settled = self.settle(consumer, &settlement).await;
+        let most = (done.len() - stale) as u64;
+        if settled.is_some_and(|settled| settled > most) {
+            let words = format!("{settled:?} were settled of {done:?}, and {stale} were stale");
+            self.process.world.violated(words);
+        }
+        match settled {
+            Some(0) => self.ledger(|ledger| first.iter().for_each(|handed| ledger.refused(handed))),
+            Some(all) if all == done.len() as u64 => {
+                self.ledger(|ledger| done.iter().for_each(|handed| ledger.acked(handed)));
+            }
+            // Which of them counted is not told, or nothing is.
+            Some(_) | None => {}
         }
     }
 

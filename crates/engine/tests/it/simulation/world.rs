@@ -1,13 +1,15 @@
 //! What outlives a process: the time, the account, what everybody outside has seen.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use headrace_engine::SteadyClock;
 use headrace_engine::clock::Clock;
-use headrace_model::Timestamp;
+use headrace_model::{RecordId, Timestamp};
 use headrace_sandbox::stripe::{Stripe, StripeOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,6 +18,9 @@ use super::ledger::Ledgers;
 use super::plan::Plan;
 use super::rng::Rng;
 use super::wire::Arrivals;
+
+/// A step of this, in microseconds, is one that the server's clock may follow at once.
+const FAR: i64 = 2 * 3_600_000_000;
 
 /// When every simulation begins.
 const BEGINNING: i64 = 1_800_000_000_000_000;
@@ -26,6 +31,8 @@ pub(super) struct World {
     pub(super) stripe: Stripe,
     pub(super) ledgers: Mutex<Ledgers>,
     pub(super) arrivals: Mutex<Arrivals>,
+    /// Records of which the stream doubts what it was shown last.
+    pub(super) doubts: Mutex<HashSet<RecordId>>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
     started_calm: AtomicBool,
@@ -48,9 +55,14 @@ pub(super) struct Time {
     /// Microseconds that passed before the process of now was started.
     before: AtomicI64,
     started: Mutex<Option<Instant>>,
-    /// How far the machine's clock is ahead, and how often it was set.
+    /// How far the machine's clock is ahead, and how often the process may have noticed that it was
+    /// set.
     ahead: AtomicI64,
     steps: AtomicU64,
+    /// Whether it was ever set back by days.
+    far_back: AtomicBool,
+    /// Steps of less than this are none for the process.
+    noticed: i64,
     draws: Mutex<Rng>,
 }
 
@@ -67,8 +79,10 @@ impl World {
         let time = Arc::new(Time {
             before: AtomicI64::new(0),
             started: Mutex::default(),
-            ahead: AtomicI64::new(0),
+            ahead: AtomicI64::new(plan.clock_ahead),
             steps: AtomicU64::new(0),
+            far_back: AtomicBool::new(false),
+            noticed: if plan.is_steady { FAR } else { 0 },
             draws: Mutex::new(rng.fork()),
         });
         let shown = Arc::clone(&time);
@@ -89,6 +103,7 @@ impl World {
             stripe,
             ledgers: Mutex::default(),
             arrivals: Mutex::default(),
+            doubts: Mutex::default(),
             calm: AtomicBool::new(false),
             started_calm: AtomicBool::new(false),
             down: AtomicBool::new(false),
@@ -129,15 +144,13 @@ impl World {
             return;
         }
         self.note(|| "calm".to_owned());
-        self.time.ahead.store(0, Ordering::SeqCst);
-        self.time.steps.fetch_add(1, Ordering::SeqCst);
+        self.time.step(0);
     }
 
     /// Sets the machine's clock.
     pub(super) fn step_clock(&self, ahead: i64) {
         self.note(|| format!("clock {ahead}"));
-        self.time.ahead.store(ahead, Ordering::SeqCst);
-        self.time.steps.fetch_add(1, Ordering::SeqCst);
+        self.time.step(ahead);
     }
 
     /// The process ends here: nothing is written, said or heard any more.
@@ -156,6 +169,11 @@ impl World {
     pub(super) fn start(&self) {
         self.down.store(false, Ordering::SeqCst);
         *lock(&self.time.started) = Some(Instant::now());
+        let is_set = self.plan.clock_every.is_some() || self.plan.clock_ahead != 0;
+        if self.plan.is_steady && is_set {
+            // It begins with the machine's clock as it is.
+            self.time.steps.fetch_add(1, Ordering::SeqCst);
+        }
         lock(&self.arrivals).forget();
         self.started_calm.store(self.is_calm(), Ordering::SeqCst);
         self.note(|| "start".to_owned());
@@ -216,7 +234,22 @@ impl Time {
         Timestamp::from_micros(BEGINNING + self.elapsed())
     }
 
-    /// How often the machine's clock was set.
+    fn step(&self, ahead: i64) {
+        let before = self.ahead.swap(ahead, Ordering::SeqCst);
+        if (ahead - before).abs() >= self.noticed {
+            self.steps.fetch_add(1, Ordering::SeqCst);
+        }
+        if before - ahead > FAR {
+            self.far_back.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the machine's clock was ever set back by days.
+    pub(super) fn went_far_back(&self) -> bool {
+        self.far_back.load(Ordering::SeqCst)
+    }
+
+    /// How often the process may have noticed a step of the machine's clock.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::SeqCst)
     }
@@ -233,6 +266,34 @@ impl Clock for MachineClock {
 
     fn draw(&self, bytes: &mut [u8]) {
         lock(&self.0.draws).fill(bytes);
+    }
+}
+
+/// The machine's clock as the server follows it.
+pub(super) struct ServersClock {
+    steady: SteadyClock,
+    machine: Arc<MachineClock>,
+}
+
+impl ServersClock {
+    pub(super) fn following(machine: MachineClock) -> Self {
+        let machine = Arc::new(machine);
+        let steady = SteadyClock::following(Arc::clone(&machine) as _);
+        Self { steady, machine }
+    }
+}
+
+impl Clock for ServersClock {
+    fn now(&self) -> Timestamp {
+        self.steady.now()
+    }
+
+    fn machine(&self) -> Timestamp {
+        self.steady.machine()
+    }
+
+    fn draw(&self, bytes: &mut [u8]) {
+        self.machine.draw(bytes);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one consumer's workers were given, and what they did about it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Deserialize;
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub(crate) struct Settlement {
     sent_at: Instant,
     /// Answered before this time, it settles all of its tokens.
     sure_until: Option<Instant>,
+    /// What it is the first ack of.
+    first_acks: Vec<(u64, u32)>,
 }
 
 /// The deliveries of one consumer.
@@ -50,7 +52,8 @@ pub(crate) struct Deliveries {
     /// By record, then by index and attempt: the order in which they must have been made.
     by_record: HashMap<String, BTreeMap<(u64, u32), Delivery>>,
     delivered: HashSet<u64>,
-    ack_sent: HashSet<u64>,
+    /// By index and attempt, what may have been acked.
+    ack_sent: BTreeSet<(u64, u32)>,
     /// Versions whose ack was answered, with the attempt that was acked.
     acked: HashMap<u64, u32>,
     /// Versions that were rejected, or given back for the last time, by record; that was answered.
@@ -159,9 +162,11 @@ impl Deliveries {
     pub(crate) fn settling(&mut self, tokens: Vec<Token>, act: Act) -> Settlement {
         let now = Instant::now();
         let mut sure_until = tokens.first().map(|_| now + ACK_WAIT);
+        let mut first_acks = Vec::new();
         for token in &tokens {
-            if act == Act::Ack {
-                self.ack_sent.insert(token.idx);
+            let ack = (token.idx, token.attempts);
+            if act == Act::Ack && self.ack_sent.insert(ack) {
+                first_acks.push(ack);
             }
             let of_record = self.by_record.get_mut(&token.record).unwrap();
             let delivery = of_record.get_mut(&(token.idx, token.attempts)).unwrap();
@@ -179,6 +184,7 @@ impl Deliveries {
             act,
             sent_at: now,
             sure_until,
+            first_acks,
         }
     }
 
@@ -189,6 +195,7 @@ impl Deliveries {
             act,
             sent_at,
             sure_until,
+            first_acks,
         } = settlement;
         assert!(settled <= tokens.len(), "more settled than asked");
         let is_whole = settled == tokens.len();
@@ -196,6 +203,12 @@ impl Deliveries {
             is_whole || sure_until.is_none_or(|until| Instant::now() >= until),
             "{settled} were settled of {tokens:?}, whose windows had not ended"
         );
+        if settled == 0 {
+            // Nothing came of these. Of one that was sent before without an answer nobody knows.
+            for ack in first_acks {
+                self.ack_sent.remove(ack);
+            }
+        }
         if !is_whole {
             // Which of them were settled is not told.
             return;
@@ -282,9 +295,10 @@ impl Deliveries {
         std::mem::take(&mut self.kept)
     }
 
-    /// Whether the version was delivered and somebody tried to ack it.
+    /// Whether the version was delivered, and an ack of it counted as far as anybody knows.
     pub(crate) fn is_done(&self, idx: u64) -> bool {
-        self.delivered.contains(&idx) && self.ack_sent.contains(&idx)
+        let acks = self.ack_sent.range((idx, 0)..=(idx, u32::MAX));
+        self.delivered.contains(&idx) && acks.count() > 0
     }
 
     /// Deliveries, and versions whose ack was answered.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headrace_model::record::{Observation, Origin};
+use headrace_model::record::{Mark, Observation, Origin, Version};
 use headrace_model::{RecordId, SyncId};
 use headrace_store::{Batch, CursorWrite, Fence, Outcome, Range, Row, StoreError};
 use uuid::Uuid;
@@ -18,47 +18,90 @@ fn changed(idx: u64) -> Outcome {
     Outcome::Appended { idx, new: false }
 }
 
-pub(crate) async fn newer_wins_and_older_is_stale(backend: &impl Backend) {
+/// In doubt against what is at this index and was seen at this second.
+fn doubt(idx: u64, second: i64) -> Outcome {
+    Outcome::Doubt(mark(idx, second))
+}
+
+fn mark(idx: u64, second: i64) -> Mark {
+    let version = Version::Seen(at(second));
+    Mark { idx, version }
+}
+
+pub(crate) async fn newer_wins_and_older_is_in_doubt(backend: &impl Backend) {
     let store = backend.open().await;
     assert_eq!(put(&*store, "a", 100, "1").await, new(1));
     assert_eq!(put(&*store, "b", 100, "1").await, new(2));
     assert_eq!(put(&*store, "a", 110, "2").await, changed(3));
-    assert_eq!(put(&*store, "a", 105, "3").await, Outcome::Stale);
+    assert_eq!(put(&*store, "a", 105, "3").await, doubt(3, 110));
     assert_eq!(put(&*store, "a", 120, "2").await, Outcome::Unchanged);
     assert_eq!(short(&log(&*store).await), ["2:b=1", "3:a=2"]);
     assert_eq!(store.last_idx(STREAM).await.unwrap(), 3);
 }
 
+pub(crate) async fn an_older_version_of_the_providers_own_is_stale(backend: &impl Backend) {
+    let store = backend.open().await;
+    let revision = |revision, data| Observation {
+        version: Version::Own(revision),
+        ..seen("a", 100, data)
+    };
+    let revisions = batch([revision(5, "1"), revision(4, "2"), revision(6, "3")]);
+    let outcomes = append(&*store, 100, revisions).await.outcomes;
+    assert_eq!(outcomes, [new(1), Outcome::Stale, changed(2)]);
+}
+
 pub(crate) async fn a_doubt_is_settled_by_a_recheck(backend: &impl Backend) {
     let store = backend.open().await;
     put(&*store, "a", 100, "1").await;
-    assert_eq!(put(&*store, "a", 101, "2").await, Outcome::Doubt { idx: 1 });
-    let recheck = |idx| Observation {
-        origin: Origin::Recheck(idx),
+    assert_eq!(put(&*store, "a", 101, "2").await, doubt(1, 100));
+    let recheck = || Observation {
+        origin: Origin::Recheck(mark(1, 100)),
         ..seen("a", 101, "3")
     };
-    let outcomes = append(&*store, 101, batch([recheck(1), recheck(1)]))
+    let outcomes = append(&*store, 101, batch([recheck(), recheck()]))
         .await
         .outcomes;
     assert_eq!(outcomes, [changed(2), Outcome::Unchanged]);
     assert_eq!(short(&log(&*store).await), ["2:a=3"]);
 }
 
+/// Its clock was set back: what it has read is newer all the same, and is compared as such from then on.
+pub(crate) async fn a_recheck_with_an_earlier_time_makes_the_version_no_older(
+    backend: &impl Backend,
+) {
+    let store = backend.open().await;
+    put(&*store, "a", 4_000, "1").await;
+    assert_eq!(put(&*store, "a", 400, "2").await, doubt(1, 4_000));
+    let recheck = Observation {
+        origin: Origin::Recheck(mark(1, 4_000)),
+        ..seen("a", 401, "2")
+    };
+    let outcomes = append(&*store, 401, batch([recheck])).await.outcomes;
+    assert_eq!(outcomes, [changed(2)]);
+    let late = Observation {
+        origin: Origin::Event,
+        ..seen("a", 3_990, "1")
+    };
+    let outcomes = append(&*store, 402, batch([late])).await.outcomes;
+    assert_eq!(outcomes, [doubt(2, 4_000)]);
+    assert_eq!(short(&log(&*store).await), ["2:a=2"]);
+}
+
 /// The read that was to settle a doubt waited, and an event has confirmed the known content since.
 pub(crate) async fn a_recheck_does_not_undo_what_was_seen_after_it(backend: &impl Backend) {
     let store = backend.open().await;
     put(&*store, "a", 100, "1").await;
-    assert_eq!(put(&*store, "a", 101, "2").await, Outcome::Doubt { idx: 1 });
+    assert_eq!(put(&*store, "a", 101, "2").await, doubt(1, 100));
     let event = Observation {
         origin: Origin::Event,
         ..seen("a", 110, "1")
     };
     let recheck = Observation {
-        origin: Origin::Recheck(1),
+        origin: Origin::Recheck(mark(1, 100)),
         ..seen("a", 102, "2")
     };
     let outcomes = append(&*store, 110, batch([event, recheck])).await.outcomes;
-    assert_eq!(outcomes, [Outcome::Unchanged, Outcome::Stale]);
+    assert_eq!(outcomes, [Outcome::Unchanged, doubt(1, 110)]);
     assert_eq!(short(&log(&*store).await), ["1:a=1"]);
 }
 
@@ -82,7 +125,7 @@ pub(crate) async fn a_tombstone_keeps_what_was_known(backend: &impl Backend) {
         ..rows[0].clone()
     };
     assert_eq!(rows[0], expected);
-    assert_eq!(put(&*store, "a", 105, "0").await, Outcome::Stale);
+    assert_eq!(put(&*store, "a", 105, "0").await, doubt(2, 110));
     let again = append(&*store, 120, batch([gone("a", 120)])).await;
     assert_eq!(again.outcomes, [Outcome::Unchanged]);
     assert_eq!(put(&*store, "a", 130, "1").await, changed(4), "restored");
@@ -121,7 +164,7 @@ pub(crate) async fn an_event_with_known_content_raises_the_version(backend: &imp
     };
     let same = append(&*store, 200, batch([event])).await;
     assert_eq!(same.outcomes, [Outcome::Unchanged]);
-    assert_eq!(put(&*store, "a", 150, "2").await, Outcome::Stale);
+    assert_eq!(put(&*store, "a", 150, "2").await, doubt(1, 200));
     assert_eq!(store.last_idx(STREAM).await.unwrap(), 1);
 }
 
@@ -134,7 +177,7 @@ pub(crate) async fn one_batch_works_in_order(backend: &impl Backend) {
         seen("a", 120, "3"),
     ];
     let outcomes = append(&*store, 200, batch(seen)).await.outcomes;
-    assert_eq!(outcomes, [new(1), changed(2), Outcome::Stale, changed(3)]);
+    assert_eq!(outcomes, [new(1), changed(2), doubt(2, 110), changed(3)]);
     assert_eq!(short(&log(&*store).await), ["3:a=3"]);
     let stats = store.stats(STREAM).await.unwrap();
     assert_eq!((stats.records, stats.live, stats.bytes), (1, 1, 1));

@@ -45,8 +45,10 @@ macro_rules! conformance {
             pages_are_in_the_order_of_ids,
         });
         $crate::conformance::conformance!($backend: append {
-            newer_wins_and_older_is_stale,
+            newer_wins_and_older_is_in_doubt,
+            an_older_version_of_the_providers_own_is_stale,
             a_doubt_is_settled_by_a_recheck,
+            a_recheck_with_an_earlier_time_makes_the_version_no_older,
             a_recheck_does_not_undo_what_was_seen_after_it,
             a_tombstone_keeps_what_was_known,
             times_fall_back_to_what_was_known,
