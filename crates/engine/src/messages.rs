@@ -253,8 +253,7 @@ impl Engine {
         // The bound first: what the selection does not know yet lies beyond it.
         let upto = self.store.last_idx(consumer.value.stream_id).await?;
         let selection = self.selection(&consumer).await?;
-        let now = self.clock.now();
-        let redriving = self.store.redrive(id, now, records, &selection, upto);
+        let redriving = self.store.redrive(id, records, &selection, upto);
         Ok(redriving.await?)
     }
 

@@ -249,7 +249,6 @@ pub trait Store: Send + Sync + 'static {
     async fn redrive(
         &self,
         consumer: ConsumerId,
-        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
         upto: u64,

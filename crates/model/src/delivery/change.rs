@@ -22,8 +22,8 @@ pub enum Change {
     Unhold(u64),
     /// Nothing is outstanding, held or being redriven any more.
     Clear,
-    /// What was dead at this time is being redriven; `None` when all of it is.
-    Redriving(Option<Timestamp>),
+    /// Dead letters up to this number are being redriven; `None` when all of them are.
+    Redriving(Option<u64>),
     /// The delivery limit was reached, or a worker rejected the message.
     Dead(DeadLetter),
     /// The record is no longer a dead letter. (A first delivery of a newer version, a [`Change::Put`]
@@ -89,7 +89,7 @@ impl Consumer {
                     ..Self::default()
                 };
             }
-            Change::Redriving(dead_at) => self.redriving = *dead_at,
+            Change::Redriving(last) => self.redriving = *last,
             Change::Dead(_) | Change::Undead(_) => {}
         }
     }

@@ -85,10 +85,11 @@ impl Consumer {
         }
     }
 
-    /// Has everything redriven that is dead now, a part at a time ([`Self::redrive`]): more than fits
-    /// beside what is in flight stays dead meanwhile.
-    pub fn begin_redrive(&mut self, now: Timestamp) {
-        self.change(Change::Redriving(Some(now)));
+    /// Has all dead letters up to the one of this number redriven, a part at a time ([`Self::redrive`]):
+    /// more than fits beside what is in flight stays dead meanwhile. Numbers grow in the order in which
+    /// they died.
+    pub fn begin_redrive(&mut self, last: u64) {
+        self.change(Change::Redriving(Some(last)));
     }
 
     /// Everything that was to be redriven is.

@@ -92,8 +92,8 @@ pub struct Consumer {
     deadlines: BTreeSet<(Timestamp, u64)>,
     /// Waiting versions by when they are due.
     due: BTreeSet<(Timestamp, u64)>,
-    /// What was dead at this time is to be delivered again, a part at a time.
-    redriving: Option<Timestamp>,
+    /// Dead letters up to this number are to be delivered again, a part at a time.
+    redriving: Option<u64>,
     changes: Vec<Change>,
 }
 
@@ -133,8 +133,8 @@ impl Consumer {
         self.free.len()
     }
 
-    /// What was dead at this time is being redriven.
-    pub fn redriving(&self) -> Option<Timestamp> {
+    /// Dead letters up to this number are being redriven.
+    pub fn redriving(&self) -> Option<u64> {
         self.redriving
     }
 

@@ -17,8 +17,8 @@ use crate::{REDRIVEN_AT_ONCE, Result, Selection};
 enum Which {
     /// These records.
     These(Vec<RecordId>),
-    /// The first so many that were dead at this time.
-    First(Timestamp, usize),
+    /// The first so many of those up to this number.
+    First(u64, usize),
 }
 
 /// Dead records, each with the index of its current entry, if that matches.
@@ -30,7 +30,6 @@ impl SqliteStore {
     pub(super) async fn redrive_dead(
         &self,
         consumer: ConsumerId,
-        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
         upto: u64,
@@ -48,8 +47,10 @@ impl SqliteStore {
                 }
                 None => turn.cell.dead.load(Ordering::SeqCst).max(0).cast_unsigned(),
             };
-            if records.is_none() && count > 0 {
-                turn.active.machine.begin_redrive(now);
+            if records.is_none()
+                && let Some(last) = self.last_dead(&turn).await?
+            {
+                turn.active.machine.begin_redrive(last);
                 self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection, upto)
                     .await?;
             }
@@ -77,11 +78,11 @@ impl SqliteStore {
         let machine = &turn.active.machine;
         let room = REDRIVEN_AT_ONCE.saturating_sub(machine.ready());
         let is_short = machine.ready() < batch.min(REDRIVEN_AT_ONCE);
-        let Some(dead_at) = machine.redriving().filter(|_| is_short) else {
+        let Some(last) = machine.redriving().filter(|_| is_short) else {
             return Ok(());
         };
         // One more tells whether that is all.
-        let first = Which::First(dead_at, room + 1);
+        let first = Which::First(last, room + 1);
         let mut dead = self.dead(turn, first, selection, upto).await?;
         let is_all = dead.len() <= room;
         dead.truncate(room);
@@ -109,13 +110,25 @@ impl SqliteStore {
             .write("read dead letters", move |db| {
                 let dead = match which {
                     Which::These(records) => dead_of(db, no, records)?,
-                    Which::First(dead_at, limit) => dead_before(db, no, dead_at, limit)?,
+                    Which::First(last, limit) => dead_upto(db, no, last, limit)?,
                 };
                 dead.into_iter()
                     .map(|record| Ok((record, current(db, stream, record, &selection, upto)?)))
                     .collect::<Tx<Dead>>()
             })
             .await
+    }
+
+    /// The number of the one that died last.
+    async fn last_dead(&self, turn: &Turn) -> Result<Option<u64>> {
+        let no = turn.active.no;
+        let last = self.writer.write("read dead letters", move |db| {
+            let last: Option<i64> = db
+                .prepare_cached("select max(no) from dead_letter where consumer = ?")?
+                .query_row([no], |row| row.get(0))?;
+            Ok(last.map(i64::cast_unsigned))
+        });
+        last.await
     }
 
     /// Removes dead letters.
@@ -189,14 +202,14 @@ pub(super) fn oldest(db: &Connection, consumer: ConsumerId) -> Tx<Option<Timesta
     Ok(oldest.map(Timestamp::from_micros))
 }
 
-/// The first so many that were dead at this time.
-fn dead_before(db: &Connection, no: i64, dead_at: Timestamp, limit: usize) -> Tx<Vec<RecordId>> {
+/// The first so many of those up to this number.
+fn dead_upto(db: &Connection, no: i64, last: u64, limit: usize) -> Tx<Vec<RecordId>> {
     let mut query = db.prepare_cached(
-        "select record from dead_letter where consumer = ? and died_at <= ?
-         order by died_at limit ?",
+        "select record from dead_letter where consumer = ? and no <= ?
+         order by no limit ?",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let dead = query.query_map(params![no, dead_at.as_micros(), limit], |row| row.get(0))?;
+    let dead = query.query_map(params![no, last.cast_signed(), limit], |row| row.get(0))?;
     dead.map(|record| Ok(RecordId::from_bytes(record?)))
         .collect()
 }

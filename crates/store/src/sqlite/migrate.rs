@@ -19,6 +19,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("journal", include_str!("../../migrations/0006_journal.sql")),
     ("live", include_str!("../../migrations/0007_live.sql")),
     ("open", include_str!("../../migrations/0008_open.sql")),
+    (
+        "dead order",
+        include_str!("../../migrations/0009_dead_order.sql"),
+    ),
 ];
 
 /// Brings the schema up to date, in one transaction.

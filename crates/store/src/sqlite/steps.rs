@@ -46,7 +46,7 @@ pub(super) struct Step {
     /// The generation after it.
     pub(super) generation: u32,
     /// What is being redriven after it.
-    pub(super) redriving: Option<Timestamp>,
+    pub(super) redriving: Option<u64>,
     /// The changes, in order.
     pub(super) changes: Vec<Change>,
 }
@@ -83,7 +83,7 @@ pub(super) fn load(db: &Connection, id: ConsumerId) -> Tx<Loaded> {
         .ok_or(StoreError::NoConsumer)?;
     let mut machine = Consumer::new(position);
     machine.apply(&Change::Generation(generation));
-    machine.apply(&Change::Redriving(redriving.map(Timestamp::from_micros)));
+    machine.apply(&Change::Redriving(redriving.map(i64::cast_unsigned)));
     let mut query = db.prepare_cached(
         "select idx, record, generation, attempts, phase, at, error from outstanding
          where consumer = ? order by idx",
@@ -115,7 +115,7 @@ pub(super) fn write(db: &Connection, step: &Step) -> Tx<i64> {
         .execute(params![
             step.position.cast_signed(),
             step.generation,
-            step.redriving.map(Timestamp::as_micros),
+            step.redriving.map(u64::cast_signed),
             step.no,
             step.seq
         ])?;

@@ -320,13 +320,11 @@ impl Store for SqliteStore {
     async fn redrive(
         &self,
         consumer: ConsumerId,
-        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
         upto: u64,
     ) -> Result<u64> {
-        self.redrive_dead(consumer, now, records, selection, upto)
-            .await
+        self.redrive_dead(consumer, records, selection, upto).await
     }
 
     async fn claim(

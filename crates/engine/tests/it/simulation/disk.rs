@@ -316,14 +316,13 @@ impl Store for Disk {
     async fn redrive(
         &self,
         consumer: ConsumerId,
-        now: Timestamp,
         records: Option<&[RecordId]>,
         selection: &Selection,
         upto: u64,
     ) -> Result<u64> {
         self.call(
             "redrive",
-            self.store.redrive(consumer, now, records, selection, upto),
+            self.store.redrive(consumer, records, selection, upto),
         )
         .await
     }

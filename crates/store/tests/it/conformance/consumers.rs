@@ -371,7 +371,7 @@ pub(crate) async fn whoever_waits_is_woken(backend: &impl Backend) {
     woken();
     worker.reject(&messages[1], 204).await;
     store
-        .redrive(CONSUMER, at(10_000), None, &everything(), u64::MAX)
+        .redrive(CONSUMER, None, &everything(), u64::MAX)
         .await
         .unwrap();
     assert!(woken(), "redriven");

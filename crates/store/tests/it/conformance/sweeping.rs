@@ -119,7 +119,7 @@ pub(crate) async fn a_dead_letter_keeps_its_tombstone(backend: &impl Backend) {
     assert_eq!(worker.reject(&message, 200).await, Settled::Done);
     assert_eq!(sweep(&*store, 1_000).await, (0, 0));
     store
-        .redrive(CONSUMER, at(10_000), None, &everything(), u64::MAX)
+        .redrive(CONSUMER, None, &everything(), u64::MAX)
         .await
         .unwrap();
     assert_eq!(sweep(&*store, 1_000).await, (0, 0));

@@ -291,7 +291,7 @@ impl Reader {
 
     async fn redrive(&mut self, store: &dyn Store, list: &List) {
         let selection = self.selection(store).await;
-        let count = store.redrive(self.id, at(1_000_000_000), None, &selection, u64::MAX);
+        let count = store.redrive(self.id, None, &selection, u64::MAX);
         let count = count.await.unwrap();
         assert_eq!(count, self.dead.len() as u64, "redriven");
         let current = |record: &RecordId| {
