@@ -370,7 +370,8 @@ impl Store for SqliteStore {
     }
 
     async fn ready(&self) -> Result<()> {
-        self.journal.check()?;
+        let checked = self.journal.check();
+        checked.inspect_err(|_| self.shorten_journal())?;
         self.writer
             .write("write to the database", |db| {
                 db.prepare_cached(

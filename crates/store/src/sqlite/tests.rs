@@ -1,6 +1,8 @@
 //! What only shows from inside: groups, full disks, and state that could not be written.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use headrace_model::delivery::{Consumer, Policy};
 use headrace_model::record::{Content, Observation, Origin, Version};
@@ -15,7 +17,7 @@ use crate::{Batch, Message, Next, Selection, Store, StoreError};
 const STREAM: StreamId = StreamId(Uuid::from_u128(1));
 const CONSUMER: ConsumerId = ConsumerId(Uuid::from_u128(2));
 const POLICY: Policy = Policy {
-    ack_wait: std::time::Duration::from_secs(30),
+    ack_wait: Duration::from_secs(30),
     max_deliver: None,
     max_ack_pending: 100,
 };
@@ -194,6 +196,80 @@ async fn a_consumer_never_differs_from_its_disk() {
     let counts = store.counts(CONSUMER, &all).await.unwrap();
     let found = (counts.pending, counts.ack_pending, counts.dead);
     assert_eq!(found, (1, 1, 1));
+}
+
+/// While the rows cannot be written the journal grows to its bound, and then takes nothing more; when
+/// they can again, it goes on.
+#[tokio::test]
+async fn a_journal_that_became_too_long_goes_on_by_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, first) = with_first(directory.path(), &["a"]).await;
+    let token = first.leased.token(first.consumer);
+    // Each later step has it in the journal again.
+    let words: Arc<str> = "x".repeat(1 << 20).into();
+    let mut give_back = |consumer: &mut Consumer| {
+        let now = Timestamp::default();
+        consumer.nack(&token, now, Duration::ZERO, Some(words.clone()), &POLICY);
+    };
+    store.update(CONSUMER, &mut give_back).await.unwrap();
+    let again = next(&store).await.unwrap().remove(0);
+    let token = again.leased.token(again.consumer);
+    let disturb = |sql: &'static str| {
+        let disturb = move |db: &rusqlite::Connection| Ok(db.execute_batch(sql)?);
+        store.writer.write("disturb", disturb)
+    };
+    disturb("create trigger refuse before update on journal begin select raise(abort, 'no'); end")
+        .await
+        .unwrap();
+    let extend = async |second| {
+        let mut extend = |consumer: &mut Consumer| {
+            consumer.extend(&token, Timestamp::from_seconds(second), &POLICY);
+        };
+        store.update(CONSUMER, &mut extend).await
+    };
+    let mut second = 0;
+    let refused = loop {
+        second += 1;
+        assert!(second < 400, "it is bounded");
+        if let Err(refused) = extend(second).await {
+            break refused;
+        }
+    };
+    let why = format!("{refused:?}");
+    assert!(why.contains("the log says why"), "{why}");
+    assert!(extend(second).await.is_err());
+    disturb("drop trigger refuse").await.unwrap();
+    assert!(
+        store.ready().await.is_err(),
+        "it asks for them to be written"
+    );
+    store.writer.barrier().durable().await.unwrap();
+    extend(second).await.unwrap();
+    store.ready().await.unwrap();
+}
+
+/// What ends before it has begun is no clean end: the run before may have lost deliveries.
+#[tokio::test]
+async fn a_start_that_fails_before_it_begins_does_not_count_as_a_clean_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _first) = with_first(directory.path(), &["a", "b"]).await;
+    store.begin().await.unwrap();
+    let generation = async |store: &SqliteStore| {
+        let mut generation = 0;
+        let look = &mut |consumer: &Consumer| generation = consumer.generation();
+        store.inspect(CONSUMER, look).await.unwrap();
+        generation
+    };
+    let before = generation(&store).await;
+    drop(store);
+    let store = open(directory.path()).await;
+    let mut refilter = |consumer: &mut Consumer| consumer.refilter(|_| false);
+    store.update(CONSUMER, &mut refilter).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = open(directory.path()).await;
+    store.begin().await.unwrap();
+    assert_eq!(generation(&store).await, before + 1);
 }
 
 /// Holds the writer up, in a group of its own: what is submitted from here on is the next group.

@@ -119,12 +119,13 @@ impl SqliteStore {
         }
         if is_plain {
             let active = &mut *turn.active;
-            let place = self.journal.append(Plain {
+            let appended = self.journal.append(Plain {
                 no: active.no,
                 seq: active.seq,
                 position: active.machine.position(),
                 changes,
-            })?;
+            });
+            let place = appended.inspect_err(|_| self.shorten_journal())?;
             active.seq += 1;
             turn.ended = true;
             if wakes {
@@ -175,14 +176,22 @@ impl SqliteStore {
         Ok(Some(Submitted::Pending(submitting)))
     }
 
+    /// A journal that takes nothing more is written as soon as that works again.
+    pub(super) fn shorten_journal(&self) {
+        if self.journal.needs_writing() {
+            self.write_journalled();
+        }
+    }
+
     /// Has the writer write what is only in the journal.
     pub(super) fn write_journalled(&self) -> Pending<journal::Taken> {
-        let journal = Arc::clone(&self.journal);
+        let (journal, asked) = (Arc::clone(&self.journal), Arc::clone(&self.journal));
         let write = move |db: &Connection| journal.write_all(db);
-        let after = |taken: Option<&journal::Taken>| {
+        let after = move |taken: Option<&journal::Taken>| {
             if let Some(taken) = taken {
                 taken.written();
             }
+            asked.writing_ended();
         };
         self.writer
             .submit("write the consumers' states", 0, write, after)

@@ -65,6 +65,8 @@ struct State {
     other_is_full: bool,
     /// The other file was not synced to its end yet.
     other_is_dirty: bool,
+    /// Somebody who was refused has asked for the rows to be written.
+    is_being_written: bool,
     /// The bytes that were appended in all, and those of them that were synced.
     appended: u64,
     synced: u64,
@@ -107,6 +109,7 @@ impl Journal {
             len: 0,
             other_is_full: false,
             other_is_dirty: false,
+            is_being_written: false,
             appended: 0,
             synced: 0,
             waiting: Vec::new(),
@@ -217,9 +220,9 @@ impl Journal {
             Taken {
                 shared: Arc::clone(&self.shared),
                 nets: state.unwritten.take_all(),
-                // At the end, nothing can follow in this one.
+                // At the end, nothing can follow in this one. A run that never began has not ended well.
                 generation: Some(generation - u64::from(!state.closing)),
-                is_last: state.closing,
+                is_last: state.closing && state.is_open,
                 written: Cell::new(false),
             }
         };
@@ -245,6 +248,18 @@ impl Journal {
     /// Whether it can be written.
     pub(super) fn check(&self) -> Result<()> {
         self.shared.lock().check()
+    }
+
+    /// Whether it takes nothing more until the rows are written, and nobody was told to write them yet:
+    /// whoever asks is to see to it.
+    pub(super) fn needs_writing(&self) -> bool {
+        let mut state = self.shared.lock();
+        state.is_too_long() && !std::mem::replace(&mut state.is_being_written, true)
+    }
+
+    /// The rows were written, or could not be.
+    pub(super) fn writing_ended(&self) {
+        self.shared.lock().is_being_written = false;
     }
 
     /// Whether rows lack something.
@@ -383,11 +398,16 @@ impl State {
         if self.closing {
             return Err(StoreError::Closed);
         }
-        if self.len >= MUCH * FULL {
+        if self.is_too_long() {
             let why = "the consumers' states could not be written for long: the log says why";
             return Err(backend("write the journal", why));
         }
         Ok(())
+    }
+
+    /// So much waits for the rows that it goes on in neither file.
+    fn is_too_long(&self) -> bool {
+        self.other_is_full && self.len >= MUCH * FULL
     }
 
     fn is_ahead_of_the_disk(&self) -> bool {
