@@ -44,10 +44,14 @@ impl Draft {
         self.file.as_file_mut()
     }
 
-    /// Bytes that this user may still write on its file system.
+    /// Bytes that this user may still write on its file system. Some tell no size: there is no end to
+    /// them.
     pub fn room(&self) -> io::Result<u64> {
         let system = rustix::fs::fstatvfs(self.file.as_file())?;
-        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+        Ok(match system.f_blocks {
+            0 => u64::MAX,
+            _ => system.f_bavail.saturating_mul(system.f_frsize),
+        })
     }
 
     /// Gives it its name, durably. A file that has it already is kept, and the error is

@@ -84,12 +84,11 @@ fn url_of(listen: &str) -> String {
     }
 }
 
-/// Whether everybody on the way can read what is sent there.
-fn is_in_the_clear(url: &Url) -> bool {
+/// Whether it is this machine.
+fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    let is_here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
-    url.scheme() == "http" && !is_here
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 /// Has a server make the copy.
@@ -102,18 +101,22 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
     })?;
     let write = || format!("could not write {}", to.display());
     let mut draft = Draft::begin(to).with_context(write)?;
-    if is_in_the_clear(&backup) {
+    let is_here = is_here(&backup);
+    if backup.scheme() == "http" && !is_here {
         out::error(&format!(
             "warning: the token and the backup go to {url} in the clear: use https"
         ));
     }
-    let client = Client::builder()
+    let mut client = Client::builder()
         .connect_timeout(CONNECT)
         // The token is for the server that was named.
         .redirect(redirect::Policy::none())
-        .no_gzip()
-        .build()?;
-    let asked = client.get(backup).bearer_auth(token).send().await;
+        .no_gzip();
+    if is_here {
+        // A proxy of the environment would get the token, and find another machine under this name.
+        client = client.no_proxy();
+    }
+    let asked = client.build()?.get(backup).bearer_auth(token).send().await;
     let mut answer = asked.with_context(|| {
         format!("could not reach the server at {url}: say where it is with --server")
     })?;

@@ -13,7 +13,7 @@ use headrace_model::Timestamp;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 
-use super::error::{Tx, backend, io_error};
+use super::error::{Fault, Tx, backend, io_error};
 use super::pool::Pool;
 use super::{SqliteStore, opening};
 use crate::draft::{Draft, remove, with_ending};
@@ -28,7 +28,7 @@ const STEP: i32 = 256;
 /// Steps between syncs of the copy. Without them, the sync of a commit could have to wait for all of
 /// the copy to reach the disk.
 const STEPS_BETWEEN_SYNCS: u32 = 8;
-/// The size of the write-ahead log, in bytes, at which a backup is given up.
+/// By so many bytes the write-ahead log may grow before a backup is given up.
 const LOG_TOO_LONG: u64 = 8 << 30;
 /// Bytes that a copy leaves free for everybody else.
 const TO_SPARE: u64 = 64 << 20;
@@ -64,7 +64,8 @@ fn copy(
         .path()
         .map(|path| PathBuf::from(format!("{path}-wal")));
     let log_len = || log.as_ref().and_then(|log| log.metadata().ok());
-    let mut copy = open(draft.path())?;
+    let begun_at = log_len().map_or(0, |log| log.len());
+    let mut copy = open(draft.path()).map_err(of_the_copy)?;
     // Begins the snapshot: without it every step would have one of its own.
     snapshot.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
     let number = |of: &str| snapshot.query_row(of, [], |row| row.get::<_, u32>(0));
@@ -75,7 +76,7 @@ fn copy(
         let copying = Backup::new(snapshot, &mut copy)?;
         let mut steps = 0;
         loop {
-            let step = copying.step(STEP)?;
+            let step = copying.step(STEP).map_err(of_the_copy)?;
             if pool.is_closed() || waiting.strong_count() == 0 {
                 tracing::debug!("a backup was given up: nobody waits for it any more");
                 return Err(StoreError::Closed.into());
@@ -90,13 +91,14 @@ fn copy(
                 let rest = u32::try_from(copying.progress().remaining).unwrap_or(0);
                 check_room(&draft, bytes(rest))?;
             }
-            if log_len().is_some_and(|log| log.len() > LOG_TOO_LONG) {
+            let grown = log_len().map_or(0, |log| log.len().saturating_sub(begun_at));
+            if grown > LOG_TOO_LONG {
                 return Err(StoreError::Overtaken.into());
             }
         }
     }
-    mark(&copy, now)?;
-    end(copy, draft.path())?;
+    mark(&copy, now).map_err(of_the_copy)?;
+    end(copy, draft.path()).map_err(of_the_copy)?;
     draft.finish().map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => exists(place),
         _ => failed(error),
@@ -117,6 +119,16 @@ fn check_room(draft: &Draft, bytes: u64) -> Tx<()> {
     match free < needed {
         true => Err(StoreError::NoRoom { needed, free }.into()),
         false => Ok(()),
+    }
+}
+
+/// What is wrong with the copy says nothing of the database.
+fn of_the_copy(fault: impl Into<Fault>) -> Fault {
+    match fault.into().during(ACTION) {
+        StoreError::Damaged { .. } | StoreError::DiskFailed => {
+            backend(ACTION, "the disk of the copy failed").into()
+        }
+        error => error.into(),
     }
 }
 

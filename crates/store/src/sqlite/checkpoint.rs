@@ -164,13 +164,7 @@ impl Checkpoints {
 
     /// Moves everything into the database file, where that can be trusted.
     pub(super) fn at_end(&mut self, db: &Connection) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        self.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the store's checkpoints had panicked");
-        }
+        self.end();
         if self.shared.health.refusal().is_none() {
             checkpoint(db, "truncate", &self.shared.health);
         }
@@ -181,10 +175,26 @@ impl Checkpoints {
         }
     }
 
+    fn end(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's checkpoints had panicked");
+        }
+    }
+
     fn wake(&self) {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
