@@ -13,6 +13,9 @@ use super::steps::number;
 use super::turn::{Safe, Turn};
 use crate::{REDRIVEN_AT_ONCE, Result, Selection};
 
+/// Those that are removed in one transaction: whoever writes next waits for it.
+const REMOVED_AT_ONCE: u32 = 500;
+
 /// Which of the dead.
 enum Which {
     /// These records.
@@ -48,7 +51,7 @@ impl SqliteStore {
                 None => turn.cell.dead.load(Ordering::SeqCst).max(0).cast_unsigned(),
             };
             if records.is_none()
-                && let Some(last) = self.last_dead(&turn).await?
+                && let Some(last) = self.last_dead_of(&turn).await?
             {
                 turn.active.machine.begin_redrive(last);
                 self.redrive_on(&mut turn, REDRIVEN_AT_ONCE, selection, upto)
@@ -96,6 +99,12 @@ impl SqliteStore {
         Ok(())
     }
 
+    async fn last_dead_of(&self, turn: &Turn) -> Result<Option<u64>> {
+        let no = turn.active.no;
+        let read = move |db: &Connection| last_dead(db, no);
+        self.writer.write("read dead letters", read).await
+    }
+
     async fn dead(
         &self,
         turn: &Turn,
@@ -119,40 +128,38 @@ impl SqliteStore {
             .await
     }
 
-    /// The number of the one that died last.
-    async fn last_dead(&self, turn: &Turn) -> Result<Option<u64>> {
-        let no = turn.active.no;
-        let last = self.writer.write("read dead letters", move |db| {
-            let last: Option<i64> = db
-                .prepare_cached("select max(no) from dead_letter where consumer = ?")?
-                .query_row([no], |row| row.get(0))?;
-            Ok(last.map(i64::cast_unsigned))
-        });
-        last.await
-    }
-
-    /// Removes dead letters.
+    /// Removes dead letters: these; or all that are dead now, a part at a time.
     pub(super) async fn remove_dead(
         &self,
         consumer: ConsumerId,
         records: Option<&[RecordId]>,
     ) -> Result<u64> {
-        let records = records.map(<[_]>::to_vec);
-        let cell = self.consumers.get(consumer);
-        let remove = move |db: &Connection| {
-            let no = number(db, consumer)?;
-            let Some(records) = records else {
-                return Ok(db
-                    .prepare_cached("delete from dead_letter where consumer = ?")?
-                    .execute([no])? as u64);
-            };
-            let dead = dead_of(db, no, records)?;
-            for record in &dead {
-                db.prepare_cached("delete from dead_letter where consumer = ? and record = ?")?
-                    .execute(params![no, record.to_bytes()])?;
-            }
-            Ok(dead.len() as u64)
+        if let Some(records) = records {
+            let records = records.to_vec();
+            let remove = move |db: &Connection| remove_these(db, number(db, consumer)?, records);
+            return self.remove_some(consumer, remove).await;
+        }
+        let last = move |db: &Connection| last_dead(db, number(db, consumer)?);
+        let Some(last) = self.writer.write("read dead letters", last).await? else {
+            return Ok(0);
         };
+        let mut all = 0;
+        loop {
+            let remove = move |db: &Connection| remove_upto(db, number(db, consumer)?, last);
+            let removed = self.remove_some(consumer, remove).await?;
+            all += removed;
+            if removed < u64::from(REMOVED_AT_ONCE) {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn remove_some(
+        &self,
+        consumer: ConsumerId,
+        remove: impl FnOnce(&Connection) -> Tx<u64> + Send + 'static,
+    ) -> Result<u64> {
+        let cell = self.consumers.get(consumer);
         let after = move |removed: Option<&u64>| {
             if let Some(removed) = removed {
                 cell.add_dead(-removed.cast_signed());
@@ -163,6 +170,34 @@ impl SqliteStore {
             .durable()
             .await
     }
+}
+
+fn remove_these(db: &Connection, no: i64, records: Vec<RecordId>) -> Tx<u64> {
+    let dead = dead_of(db, no, records)?;
+    for record in &dead {
+        db.prepare_cached("delete from dead_letter where consumer = ? and record = ?")?
+            .execute(params![no, record.to_bytes()])?;
+    }
+    Ok(dead.len() as u64)
+}
+
+/// Removes some of those up to this number.
+fn remove_upto(db: &Connection, no: i64, last: u64) -> Tx<u64> {
+    let removed = db
+        .prepare_cached(
+            "delete from dead_letter where no in
+                 (select no from dead_letter where consumer = ? and no <= ? order by no limit ?)",
+        )?
+        .execute(params![no, last.cast_signed(), REMOVED_AT_ONCE])?;
+    Ok(removed as u64)
+}
+
+/// The number of the one that died last.
+fn last_dead(db: &Connection, no: i64) -> Tx<Option<u64>> {
+    let last: Option<i64> = db
+        .prepare_cached("select max(no) from dead_letter where consumer = ?")?
+        .query_row([no], |row| row.get(0))?;
+    Ok(last.map(i64::cast_unsigned))
 }
 
 /// A page of dead letters in the order of their records.

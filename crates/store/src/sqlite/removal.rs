@@ -13,14 +13,18 @@ use super::SqliteStore;
 use super::error::Tx;
 use super::streams::row_id;
 use super::summary;
-use crate::Result;
+use crate::{Result, StoreError};
 
 /// Rows that are cleared away in one transaction: whoever writes next waits for it.
 const CLEARED_AT_ONCE: i64 = 400;
 
 impl SqliteStore {
-    /// Removes a consumer.
+    /// Removes a consumer, and its dead letters before it: there may be many.
     pub(super) async fn remove_consumer(&self, consumer: ConsumerId) -> Result<()> {
+        match self.remove_dead(consumer, None).await {
+            Ok(_) | Err(StoreError::NoConsumer) => {}
+            Err(error) => return Err(error),
+        }
         let cell = self.consumers.get(consumer);
         let consumers = Arc::clone(&self.consumers);
         let journal = Arc::clone(&self.journal);

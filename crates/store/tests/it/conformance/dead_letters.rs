@@ -303,6 +303,16 @@ pub(crate) async fn a_redrive_of_more_than_fits_goes_on_as_it_is_delivered(backe
     assert_eq!(worker.counts().await, (0, 0, 1));
 }
 
+pub(crate) async fn many_dead_letters_are_removed_and_counted(backend: &impl Backend) {
+    const COUNT: usize = 1_201;
+    let store = backend.open().await;
+    let worker = after_many_deaths(&*store, COUNT).await;
+    let removed = store.drop_dead_letters(CONSUMER, None).await.unwrap();
+    assert_eq!(removed, COUNT as u64);
+    assert_eq!(worker.counts().await, (0, 0, 0));
+    assert_eq!(dead(&*store).await, []);
+}
+
 pub(crate) async fn a_redrive_under_way_outlives_the_store(backend: &impl Backend) {
     const COUNT: usize = 1_500;
     let store = backend.open().await;

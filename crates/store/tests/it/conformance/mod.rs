@@ -116,6 +116,7 @@ macro_rules! conformance {
             what_the_selection_cannot_know_is_redriven,
             a_redrive_outlives_the_store,
             a_redrive_of_more_than_fits_goes_on_as_it_is_delivered,
+            many_dead_letters_are_removed_and_counted,
             a_redrive_under_way_outlives_the_store,
             dead_letters_can_be_dropped,
         });
