@@ -33,7 +33,7 @@ pub(crate) use account::can_open;
 pub use account::{Account, AccountError, MASK, default_limit, open_secrets, seal_secrets};
 pub use error::CallError;
 pub(crate) use send::LONGEST_PAUSE;
-pub use transport::Transport;
+pub use transport::{Transport, is_this_machine};
 
 /// The outbound HTTP client. One for the whole program.
 pub struct Outbound {
@@ -125,8 +125,8 @@ pub struct OutboundError(#[source] reqwest::Error);
 impl Outbound {
     /// A client that tells the time by `clock` where a provider does not.
     pub fn new(clock: Arc<dyn Clock>, settings: OutboundSettings) -> Result<Self, OutboundError> {
-        let client = transport::client(&settings).map_err(OutboundError)?;
-        Ok(Self::over(Arc::new(client), clock, settings))
+        let network = transport::Network::new(&settings).map_err(OutboundError)?;
+        Ok(Self::over(Arc::new(network), clock, settings))
     }
 
     /// A client whose requests go this way.

@@ -1,8 +1,10 @@
 //! The way of a request to its provider, and of the answer back.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Error, Request, Response, Url};
+use reqwest::{ClientBuilder, Error, Request, Response, Url};
 
 use super::OutboundSettings;
 
@@ -17,21 +19,48 @@ pub trait Transport: Send + Sync + 'static {
     async fn exchange(&self, request: Request) -> Result<Response, Error>;
 }
 
-#[async_trait]
-impl Transport for reqwest::Client {
-    async fn exchange(&self, request: Request) -> Result<Response, Error> {
-        self.execute(request).await
+/// The network, through the proxy that the environment names. To this machine there is no way through
+/// a proxy: it would find itself.
+#[derive(Debug)]
+pub(super) struct Network {
+    proxied: reqwest::Client,
+    direct: reqwest::Client,
+}
+
+impl Network {
+    pub(super) fn new(settings: &OutboundSettings) -> Result<Self, Error> {
+        Ok(Self {
+            proxied: builder(settings).build()?,
+            direct: builder(settings).no_proxy().build()?,
+        })
     }
 }
 
-pub(super) fn client(settings: &OutboundSettings) -> Result<reqwest::Client, Error> {
+#[async_trait]
+impl Transport for Network {
+    async fn exchange(&self, request: Request) -> Result<Response, Error> {
+        let client = match is_this_machine(request.url()) {
+            true => &self.direct,
+            false => &self.proxied,
+        };
+        client.execute(request).await
+    }
+}
+
+fn builder(settings: &OutboundSettings) -> ClientBuilder {
     reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .connect_timeout(settings.connect_timeout)
         .timeout(settings.timeout)
         .redirect(Policy::custom(within_the_host))
         .referer(false)
-        .build()
+}
+
+/// Whether a URL is of the machine it is used on.
+pub fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    host == "localhost" || address.is_some_and(|address| address.is_loopback())
 }
 
 fn within_the_host(attempt: Attempt<'_>) -> reqwest::redirect::Action {

@@ -2,12 +2,13 @@
 //! it serves; without one, the command does.
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use headrace_engine::outbound::is_this_machine;
 use headrace_engine::{Clock, SystemClock};
 use headrace_store::{Draft, StoreError};
 use reqwest::{Client, StatusCode, Url, redirect};
@@ -84,13 +85,6 @@ fn url_of(listen: &str) -> String {
     }
 }
 
-/// Whether it is this machine.
-fn is_here(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    host == "localhost" || address.is_some_and(|address| address.is_loopback())
-}
-
 /// Has a server make the copy.
 async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<()> {
     let url = url.trim_end_matches('/');
@@ -101,7 +95,7 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
     })?;
     let write = || format!("could not write {}", to.display());
     let mut draft = Draft::begin(to).with_context(write)?;
-    let is_here = is_here(&backup);
+    let is_here = is_this_machine(&backup);
     if backup.scheme() == "http" && !is_here {
         out::error(&format!(
             "warning: the token and the backup go to {url} in the clear: use https"

@@ -251,3 +251,13 @@ async fn looking_for_collections_tells_how_it_went() {
     let after = server.get(&format!("{path}/status")).await;
     assert_eq!(after, status, "it outlives the process");
 }
+
+/// Nobody listens where the proxy is said to be.
+#[tokio::test]
+async fn a_provider_on_this_machine_is_asked_through_no_proxy() {
+    let (_stripe, base) = sandbox().await;
+    let setup = Setup::new().env("HTTP_PROXY", "http://127.0.0.1:1");
+    let server = setup.stripe(&base).start();
+    let sync = server.sync_stripe(&["stripe:customer"]).await;
+    server.backfilled(&sync).await;
+}
