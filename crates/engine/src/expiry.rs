@@ -13,6 +13,7 @@ use headrace_model::{ConsumerId, Timestamp, config};
 use headrace_store::{Kind, StoreError};
 use tokio::sync::Notify;
 
+use crate::clock::Clock;
 use crate::entity;
 use crate::{Engine, Error};
 
@@ -32,6 +33,8 @@ pub(crate) struct Expiry {
 struct Plan {
     queue: BTreeSet<(Timestamp, ConsumerId)>,
     of: HashMap<ConsumerId, Timestamp>,
+    /// The latest time that something began at, or that somebody looked at the clock.
+    latest: Timestamp,
     /// Those whose windows began by a clock that may have been set back since.
     set_back: HashSet<ConsumerId>,
 }
@@ -50,6 +53,19 @@ impl Expiry {
         if plan.queue.first() == Some(&(at, consumer)) {
             self.sooner.notify_one();
         }
+    }
+
+    /// Something begins at this time: a window, or the wait of what was given back.
+    pub(crate) fn begins(&self, at: Timestamp) {
+        let mut plan = self.plan();
+        plan.latest = plan.latest.max(at);
+    }
+
+    /// Whether the clock shows less than it did when something began, though nobody looked then.
+    fn was_set_back(&self, clock: &dyn Clock) -> bool {
+        let mut plan = self.plan();
+        let now = clock.now();
+        std::mem::replace(&mut plan.latest, now) > now
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -76,14 +92,11 @@ impl Expiry {
 impl Engine {
     /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
     pub(crate) async fn expire_forever(&self) {
-        let mut last = self.clock.now();
         self.expect_everybody().await;
         while !self.stop.is_cancelled() {
-            let now = self.clock.now();
-            if now < last {
+            if self.expiry.was_set_back(&*self.clock) {
                 self.expect_everybody().await;
             }
-            last = now;
             while let Some(id) = self.expiry.take_due(self.clock.now())
                 && !self.stop.is_cancelled()
             {
@@ -160,5 +173,27 @@ impl Engine {
             self.expiry.plan().set_back.remove(&id);
         }
         self.store.expire(id, now, policy).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_seconds(self.0)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_while_nobody_looked_was_set_back() {
+        let expiry = Expiry::default();
+        assert!(!expiry.was_set_back(&At(10)));
+        expiry.begins(At(259_200).now());
+        assert!(expiry.was_set_back(&At(12)));
+        assert!(!expiry.was_set_back(&At(13)));
     }
 }

@@ -203,6 +203,7 @@ impl Engine {
             batch,
             max_bytes,
         };
+        self.expiry.begins(now);
         // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
         self.expiry.expect(id, now + policy.ack_wait);
         let messages = self.store.next(id, next).await?;
@@ -223,6 +224,7 @@ impl Engine {
         let step = &mut |state: &mut Consumer| {
             counts = settlement.apply(state, id.number(), now, &policy);
         };
+        self.expiry.begins(now);
         if !settlement.extend.is_empty() {
             // The window may be shorter now than when the timer was set.
             self.expiry.expect(id, now + policy.ack_wait);

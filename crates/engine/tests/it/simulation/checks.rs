@@ -22,6 +22,8 @@ use crate::sync_harness::{difference, source};
 
 /// Everything must be well again by then: a clock that was an hour ahead has made some wait so long.
 const WITHIN: Duration = Duration::from_secs(80 * 60);
+/// So many deletes of a collection wait for nobody's word.
+const LIKELY: usize = 5;
 const IDLE: Duration = Duration::from_secs(120);
 /// Calls of the store and requests in that time, at most, for each collection and consumer.
 const IDLE_CALLS: u64 = 30;
@@ -83,14 +85,14 @@ impl Process {
         self.engine.sync_status(&sync).await.map_err(words)
     }
 
-    /// After a long absence so much may be gone that it waits for somebody's word. What was said of a
-    /// record that is there after all would show.
+    /// So much may be gone that it waits for somebody's word, who looks whether it is true.
     async fn confirm_deletes(&self, status: &SyncStatus) -> Result<(), String> {
-        if !self.world.was_absent.load(Ordering::SeqCst) {
-            return Ok(());
-        }
         let waits = |notes: &[String]| notes.iter().any(|note| note.contains("confirm_deletes"));
         for collection in status.collections.iter().filter(|at| waits(&at.notes)) {
+            let gone = self.gone_of(&collection.id).await?;
+            if gone <= LIKELY {
+                return Err(format!("only {gone} are gone: {collection:?}"));
+            }
             self.world
                 .note(|| format!("confirm deletes of {}", collection.id));
             let sync = self.engine.sync(ORG, &self.sync_id().to_string()).await;
@@ -104,6 +106,23 @@ impl Process {
             asked.await.map_err(words)?;
         }
         Ok(())
+    }
+
+    /// How many records of a collection the stream has or had, and the account has no more.
+    async fn gone_of(&self, collection: &str) -> Result<usize, String> {
+        let synced = self.world.plan.collections.iter();
+        let kinds: Vec<Collection> = synced
+            .map(|at| COLLECTIONS[*at])
+            .filter_map(|(id, kind)| (id == collection).then_some(kind))
+            .collect();
+        let source = source(&self.world.stripe, &kinds);
+        let lanes = self.store.lanes(STREAM).await.map_err(words)?;
+        let mine = |lane: &&Lane| lane.sync.0 == self.sync_id() && *lane.collection == *collection;
+        let mine = lanes.iter().find(mine).map(|lane| lane.no);
+        let rows = self.rows().await.map_err(words)?;
+        let had = rows.iter().filter(|row| Some(row.lane) == mine);
+        let gone = had.filter(|row| !source.contains_key(&row.upstream_id));
+        Ok(gone.count())
     }
 
     /// The stream holds what the account does.
@@ -122,9 +141,6 @@ impl Process {
                     return Err(format!("{row:?} was not purged"));
                 }
                 continue;
-            }
-            if lock(&world.doubts).contains(&row.record) {
-                return Err(format!("{} is in doubt", row.upstream_id));
             }
             let expected = source.remove(&row.upstream_id);
             if let Some(difference) = difference(expected.as_ref(), &row) {

@@ -12,15 +12,15 @@ use headrace_model::delivery::{Consumer, DeadLetter, Policy};
 use headrace_model::{ConsumerId, OrgId, RecordId, StreamId, SyncId, Timestamp};
 use headrace_store::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, Fence, Kind, Lane, Message, Next, Object,
-    Outcome, Page, Place, Range, Result, Row, Selection, Store, StoreError, StreamStats, Sweep,
-    Swept, Write,
+    Page, Place, Range, Result, Row, Selection, Store, StoreError, StreamStats, Sweep, Swept,
+    Write,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::watches::Watches;
 use super::wire::still_up;
-use super::world::{World, lock};
+use super::world::World;
 
 pub(super) struct Disk {
     world: Arc<World>,
@@ -53,31 +53,6 @@ impl Disk {
             false => done,
         }
     }
-}
-
-impl Disk {
-    /// What is in doubt stays so until it was seen again, whoever has forgotten about it.
-    fn note_doubts(&self, records: &[Vec<RecordId>], done: &[Result<Appended>]) {
-        let mut doubts = lock(&self.world.doubts);
-        for (records, done) in records.iter().zip(done) {
-            let outcomes = done.iter().flat_map(|done| &done.outcomes);
-            for (record, outcome) in records.iter().zip(outcomes) {
-                match outcome {
-                    Outcome::Doubt(_) => drop(doubts.insert(*record)),
-                    Outcome::Appended { .. } | Outcome::Unchanged => drop(doubts.remove(record)),
-                    Outcome::Stale => {}
-                }
-            }
-        }
-    }
-}
-
-/// What a batch shows.
-fn records(batch: &Batch) -> Vec<RecordId> {
-    let shown = batch.seen.iter();
-    shown
-        .map(|(collection, seen)| RecordId::of(batch.sync, collection, &seen.upstream_id))
-        .collect()
 }
 
 #[async_trait]
@@ -116,12 +91,8 @@ impl Store for Disk {
         let words: Vec<String> = seen
             .map(|(_, seen)| format!("{} {:?}", seen.upstream_id, seen.version))
             .collect();
-        let records: Vec<Vec<RecordId>> = batches.iter().map(records).collect();
         let appending = async {
             let done = self.store.append(stream, now, batches).await;
-            if let Ok(done) = &done {
-                self.note_doubts(&records, done);
-            }
             self.world.tell(|| format!("appended {words:?}: {done:?}"));
             done
         };

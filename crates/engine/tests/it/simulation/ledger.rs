@@ -57,6 +57,10 @@ struct Track {
     generation: u32,
     /// Until when it is with a worker, and how often the clock had been set by then.
     out: Option<(Timestamp, u64)>,
+    /// How often the settings had been changed when it was delivered, and whether that was by an
+    /// earlier process.
+    changes: u64,
+    is_of_earlier: bool,
     acked: bool,
 }
 
@@ -127,6 +131,8 @@ impl Ledger {
             attempts: leased.attempts,
             generation: leased.generation,
             out: is_sure.then_some((asked.at + ack_wait, asked.steps)),
+            changes: self.changes,
+            is_of_earlier: false,
             acked: false,
         };
         self.tracks.insert(leased.record, track);
@@ -188,10 +194,24 @@ impl Ledger {
         }
     }
 
+    /// Another process begins. It takes care that no window is longer than if it began now, by the
+    /// settings of now or those that follow meanwhile.
+    pub(super) fn restarted(&mut self) {
+        let (changes, unsure) = (self.changes, self.unsure);
+        for track in self.tracks.values_mut() {
+            track.is_of_earlier = true;
+            track.out = track.out.filter(|_| !unsure && track.changes == changes);
+        }
+    }
+
     /// From now on it has these settings.
     pub(super) fn settle_on(&mut self, value: &HttpConsumer) {
         self.unsure = false;
         self.changes += 1;
+        let tracks = self.tracks.values_mut();
+        tracks
+            .filter(|track| track.is_of_earlier)
+            .for_each(|track| track.out = None);
         self.ack_wait_ms = value.ack_wait_ms;
         self.filters = value.filters.clone();
         let limits = self.max_deliver.zip(u32::try_from(value.max_deliver).ok());

@@ -1,6 +1,5 @@
 //! What outlives a process: the time, the account, what everybody outside has seen.
 
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -9,12 +8,12 @@ use std::time::Duration;
 
 use headrace_engine::SteadyClock;
 use headrace_engine::clock::Clock;
-use headrace_model::{RecordId, Timestamp};
+use headrace_model::Timestamp;
 use headrace_sandbox::stripe::{Stripe, StripeOptions};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::ledger::Ledgers;
+use super::ledger::{Ledger, Ledgers};
 use super::plan::Plan;
 use super::rng::Rng;
 use super::wire::Arrivals;
@@ -31,8 +30,6 @@ pub(super) struct World {
     pub(super) stripe: Stripe,
     pub(super) ledgers: Mutex<Ledgers>,
     pub(super) arrivals: Mutex<Arrivals>,
-    /// Records of which the stream doubts what it was shown last.
-    pub(super) doubts: Mutex<HashSet<RecordId>>,
     /// Nothing goes wrong any more.
     calm: AtomicBool,
     started_calm: AtomicBool,
@@ -103,7 +100,6 @@ impl World {
             stripe,
             ledgers: Mutex::default(),
             arrivals: Mutex::default(),
-            doubts: Mutex::default(),
             calm: AtomicBool::new(false),
             started_calm: AtomicBool::new(false),
             down: AtomicBool::new(false),
@@ -175,6 +171,9 @@ impl World {
             self.time.steps.fetch_add(1, Ordering::SeqCst);
         }
         lock(&self.arrivals).forget();
+        let mut ledgers = lock(&self.ledgers);
+        ledgers.consumers.values_mut().for_each(Ledger::restarted);
+        drop(ledgers);
         self.started_calm.store(self.is_calm(), Ordering::SeqCst);
         self.note(|| "start".to_owned());
     }
