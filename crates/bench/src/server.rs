@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -72,9 +73,8 @@ impl Server {
 
     /// Ends it as a service manager does.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let pid = self.pid()?.to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await?;
-        ensure!(told.success(), "could not end the server");
+        let pid = Pid::from_raw(self.pid()?.try_into()?).context("no process")?;
+        kill_process(pid, Signal::TERM).context("could not end the server")?;
         let ended = self.process.wait().await?;
         ensure!(ended.success(), "the server ended with {ended}");
         Ok(())

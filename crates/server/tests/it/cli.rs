@@ -232,13 +232,7 @@ async fn dev_shows_the_main_job_with_nothing_but_the_binary() {
             .by_ref()
             .any(|line| line.contains("records in the stream"))
     );
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &dev.id().to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    crate::harness::end(dev.id());
     drop(lines);
     assert!(dev.wait().unwrap().success());
     assert_eq!(

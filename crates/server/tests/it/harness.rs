@@ -143,6 +143,12 @@ impl Setup {
     }
 }
 
+/// SIGTERM.
+pub(crate) fn end(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+}
+
 impl Server {
     pub(crate) fn start() -> Self {
         Setup::new().start()
@@ -223,14 +229,7 @@ impl Server {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        end(self.child.id());
         self.child.wait().unwrap()
     }
 

@@ -60,11 +60,7 @@ impl Process {
 
     /// Asks it to stop, and waits until it has.
     pub(crate) async fn stop(&mut self) {
-        let pid = self.child.id().unwrap().to_string();
-        let asked = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status();
-        assert!(asked.unwrap().success());
+        crate::harness::end(self.child.id().unwrap());
         assert!(self.child.wait().await.unwrap().success());
     }
 
