@@ -207,6 +207,8 @@ impl Engine {
         // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
         self.expiry.expect(id, now + policy.ack_wait);
         let messages = self.store.next(id, next).await?;
+        // The clock may have been set back while this waited for its turn.
+        self.expiry.begins(now);
         Ok((consumer, messages, book))
     }
 
@@ -230,6 +232,7 @@ impl Engine {
             self.expiry.expect(id, now + policy.ack_wait);
         }
         self.store.update(id, step).await?;
+        self.expiry.begins(now);
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
     }

@@ -1,2 +1,2 @@
--- Whether the journal is in use, or was when the process ended. Of earlier runs nobody knows.
-alter table journal add column is_open integer not null default 1;
+-- Whether the journal is in use, or was when the process ended.
+alter table journal add column is_open integer not null default 0;

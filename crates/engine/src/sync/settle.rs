@@ -158,16 +158,20 @@ impl Watched {
         Ok(())
     }
 
-    /// Reads a record by its id. That one is gone which never changes says nothing: the provider may
-    /// show it for a while only.
+    /// Reads a record by its id.
     pub(super) async fn look_at(
         &self,
         id: &str,
         priority: Priority,
     ) -> Result<Option<Observation>, Failure> {
-        let read = self.read_one(id, priority).await?;
-        let read = read.filter(|read| read.row.is_some() || !self.collection().immutable);
+        let read = self.read_by_id(id, priority).await?;
         Ok(read.map(|read| found(id, read, Origin::Read)))
+    }
+
+    /// That one is gone which never changes says nothing: the provider may show it for a while only.
+    async fn read_by_id(&self, id: &str, priority: Priority) -> Result<Option<Found>, Failure> {
+        let read = self.read_one(id, priority).await?;
+        Ok(read.filter(|read| read.row.is_some() || !self.collection().immutable))
     }
 
     /// What was found; which ids the provider refuses to read is told.
@@ -204,19 +208,13 @@ impl Watched {
         ))
     }
 
-    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again;
-    /// which ids the provider refuses to read is told.
+    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
+    /// One that the provider refuses to read holds the rest up, and is told: what was in doubt is
+    /// nowhere else.
     async fn look_again(&self, doubts: Vec<(String, Mark)>) -> Result<Vec<Observation>, Failure> {
         let reads = doubts.into_iter().map(|(id, mark)| async move {
-            match self.read_one(&id, Priority::Refetch).await {
-                Ok(read) => Ok(read.map(|read| found(&id, read, Origin::Recheck(mark)))),
-                Err(failure) if failure.is_of_this_record() => {
-                    let board = &self.context.board;
-                    board.set(&self.id, |live| live.refuse(vec![id]));
-                    Ok(None)
-                }
-                Err(failure) => Err(failure),
-            }
+            let read = self.read_by_id(&id, Priority::Refetch).await?;
+            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Recheck(mark))))
         });
         let seen: Vec<Option<Observation>> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await?;

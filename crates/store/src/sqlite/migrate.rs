@@ -23,6 +23,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "dead order",
         include_str!("../../migrations/0009_dead_order.sql"),
     ),
+    (
+        "open before",
+        include_str!("../../migrations/0010_open_before.sql"),
+    ),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use headrace_model::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -25,6 +26,9 @@ const RESTORED: &str = "headrace.db.restored";
 /// fast machine appends a third of that; there is room for 2^40 in all.
 const ENTRIES_PER_SECOND: u64 = 250_000;
 const ENTRIES: u64 = 1_000_000;
+/// By so much clocks that are right differ.
+const SKEW: Duration = Duration::from_secs(120);
+const LONG_AGO: Duration = Duration::from_secs(30 * 86_400);
 /// The same of generations and of new consumers.
 const NUMBERS_PER_SECOND: u32 = 1;
 const NUMBERS: u32 = 1_000;
@@ -144,7 +148,7 @@ pub(super) fn settle(db: &mut Connection, directory: &Path) -> Tx<()> {
     let tx = db.transaction()?;
     let now = "select cast(unixepoch('subsec') * 1000000 as integer)";
     let now = Timestamp::from_micros(tx.query_row(now, [], |row| row.get(0))?);
-    let since = u64::try_from((now.as_micros() - made_at.as_micros()) / 1_000_000).unwrap_or(0);
+    let since = age(made_at, now).as_secs();
     let entries = ENTRIES.saturating_add(since.saturating_mul(ENTRIES_PER_SECOND));
     let seconds = u32::try_from(since).unwrap_or(u32::MAX);
     let numbers = NUMBERS.saturating_add(seconds.saturating_mul(NUMBERS_PER_SECOND));
@@ -175,6 +179,16 @@ pub(super) fn settle(db: &mut Connection, directory: &Path) -> Tx<()> {
     Ok(())
 }
 
+/// How old the backup may be. By a clock that was ahead it was made in the future, and nobody knows how
+/// long ago that is.
+fn age(made_at: Timestamp, now: Timestamp) -> Duration {
+    match made_at.since(now) {
+        Duration::ZERO => now.since(made_at),
+        ahead if ahead < SKEW => SKEW,
+        _ => LONG_AGO,
+    }
+}
+
 fn forget_journal(directory: &Path) -> io::Result<()> {
     let files: Vec<PathBuf> = journal::FILES.map(|name| directory.join(name)).into();
     files.iter().try_for_each(|file| remove(file))?;
@@ -198,4 +212,19 @@ fn forget_deliveries(db: &Connection, due: Timestamp, generations: u32) -> Tx<()
         steps::write(db, &step)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_from_the_future_may_be_old() {
+        let now = Timestamp::from_seconds(1_000_000);
+        let day = Duration::from_secs(86_400);
+        assert_eq!(age(now - day, now), day);
+        assert_eq!(age(now, now), Duration::ZERO);
+        assert_eq!(age(now + Duration::from_secs(1), now), SKEW);
+        assert_eq!(age(now + day, now), LONG_AGO);
+    }
 }
