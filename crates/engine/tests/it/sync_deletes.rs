@@ -409,3 +409,51 @@ async fn a_tombstone_that_has_left_is_not_brought_back_by_its_event() {
     assert_eq!(deleted(&rig).await, [""; 0]);
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_late_event_does_not_bring_back_what_was_deleted_before() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    let made = rig.stripe.create(Collection::Customer, json!({})).unwrap();
+    let id = id_of(&made);
+    rig.stripe.delete(Collection::Customer, &id).unwrap();
+    let events = rig.stripe.list_all(Collection::Event);
+    let event = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+    show_only(&rig, &[]);
+    rig.clock.leap(60);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    show_only(&rig, &[event("customer.deleted")]);
+    rig.start().await;
+    until_checked_again(&rig).await;
+    show_only(&rig, &[event("customer.created")]);
+    until_checked_again(&rig).await;
+    let rows = rig.rows().await;
+    assert!(rows.is_empty(), "{rows:?}");
+    rig.stop().await;
+}
+
+/// The feed tells of these events, and of no others.
+fn show_only(rig: &Rig, events: &[&serde_json::Value]) {
+    rig.stripe.faults().clear();
+    let list = json!({"object": "list", "has_more": false, "data": events});
+    rig.stripe.faults().push(Fault {
+        path: "/v1/events".to_owned(),
+        method: None,
+        skip: 0,
+        times: 100_000,
+        kind: FaultKind::RawBody(list.to_string().into()),
+    });
+}
+
+/// Waits for a look at the feed that began after this.
+async fn until_checked_again(rig: &Rig) {
+    // The first may have begun before.
+    for _ in 0..2 {
+        let last = rig.status().await.collections[0].last_checked_at;
+        rig.until("it looked again", |status| {
+            status.collections[0].last_checked_at > last
+        })
+        .await;
+    }
+}
