@@ -2,7 +2,8 @@
 //!
 //! While a page is stored, the next one is fetched. The state is stored with the page: after a crash
 //! the reading goes on where it was, at the cost of the page in flight and of the one before it, whose
-//! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]).
+//! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]), any
+//! other when the doubts of its last page are settled: until then that page is the one to be read.
 
 use headrace_model::provider::PageCursor;
 use headrace_model::quota::Priority;
@@ -88,6 +89,7 @@ impl Watched {
                 Some(fetched) => fetched,
                 None => self.fetch(from, run.at.as_ref(), priority).await?,
             };
+            let is_last = fetched.next.is_none() && run.sweep.is_none();
             let (after, listed) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
@@ -98,9 +100,13 @@ impl Watched {
             };
             let storing = async {
                 let seen = self.observe(fetched.rows, priority).await?;
-                let mut cursors = vec![self.document(&after)?];
-                cursors.extend(listed);
-                self.store(seen, cursors).await
+                let document = self.document(&after)?;
+                if is_last {
+                    self.store(seen, Vec::new()).await?;
+                    return self.context.write(document).await;
+                }
+                let cursors = std::iter::once(document).chain(listed);
+                self.store(seen, cursors.collect()).await.map(drop)
             };
             let (stored, following) = tokio::join!(storing, following);
             stored?;
