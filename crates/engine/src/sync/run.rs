@@ -30,6 +30,7 @@ impl Run {
             aim,
             version: context.definition().version.clone(),
             started_at: context.now(),
+            asked_at: None,
             records: 0,
             at: None,
             unsettled: None,
@@ -160,6 +161,10 @@ impl Watched {
         run.records += fetched.rows.len() as u64;
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
+        if at.is_none() {
+            let asked_at = fetched.rows.iter().map(|(_, seen_at)| *seen_at).min();
+            run.asked_at = Some(asked_at.unwrap_or_else(|| self.context.provider_now()));
+        }
         let listed = run.sweep.as_mut().and_then(|sweep| {
             sweep.listed = fetched.next.is_none();
             let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
@@ -194,7 +199,9 @@ impl Watched {
         }
         if is_complete || matches!(run.aim, Aim::Relist(_)) {
             state.relisted_at = Some(completed_at);
-            state.covered_at = Some(run.started_at);
+            // By either clock, as one that is ahead would pass over what was not listed.
+            let asked_at = run.asked_at.unwrap_or(run.started_at);
+            state.covered_at = Some(asked_at.min(run.started_at));
         }
         if !matches!(run.aim, Aim::Relist(_)) {
             state.last = Some(Finished {

@@ -154,6 +154,24 @@ async fn what_is_listed_again_goes_back_to_the_last_listing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_leaves_nothing_out_between_two_listings() {
+    let ahead = 40 * DAY;
+    let collections = ["balance_transaction"];
+    let mut rig = Rig::with_provider_behind(StripeOptions::default(), &collections, ahead).await;
+    rig.stripe.seed_all(30);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
+    rig.stripe.create(Collection::Charge, charge).unwrap();
+    // Longer than the window, and not as long as the clock was ahead.
+    rig.clock.leap(35 * DAY);
+    rig.start().await;
+    rig.until_equal(&[Collection::BalanceTransaction]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_listing_again_off() {
     let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
     rig.stripe.seed_all(30);
