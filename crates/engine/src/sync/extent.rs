@@ -118,6 +118,7 @@ mod tests {
             aim: Aim::Initial,
             version: None,
             started_at: EPOCH,
+            asked_at: None,
             records,
             at: Some(PageCursor::At {
                 created: Timestamp::from_seconds(reached),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use headrace_model::Timestamp;
 use headrace_model::provider::{Action, Event};
 use headrace_model::quota::Priority;
-use headrace_model::record::{Content, DOUBT, Observation, Version};
+use headrace_model::record::{Content, DOUBT, Observation};
 
 use super::context::Watched;
 use super::failure::Failure;
@@ -140,23 +140,30 @@ impl Poll {
 
 /// Applies what a page asks for in one collection.
 ///
-/// What was gone before `began`, the position that the sync was started with, was applied by an earlier
-/// run of the program, and everything that is read by this one is read later: where the stream has
-/// nothing of it, its tombstone has left, and is not brought back.
+/// What was before `began`, the position that the sync was started with, and of which the stream has
+/// nothing: where it was gone, that was applied by an earlier run of the program, and everything that is
+/// read by this one is read later. Its tombstone has left, and is not brought back. Where it was there, the
+/// event is shown late, and that it is gone since may have been passed over so: it is read.
 pub(super) async fn apply_work(
     watched: &Watched,
     work: Work,
     began: Option<Timestamp>,
 ) -> Result<(), Failure> {
     let mut news = Vec::with_capacity(work.seen.len());
+    let mut unknown = Vec::new();
     for seen in work.seen.into_values() {
-        let is_gone = seen.content == Content::Gone;
-        let is_before = |began| matches!(seen.version, Version::Seen(at) if at + DOUBT < began);
-        let is_old = is_gone && began.is_some_and(is_before);
+        let is_before = |began| seen.updated_at.is_some_and(|at| at + DOUBT < began);
+        let is_old = began.is_some_and(is_before);
         if !is_old || watched.is_held(&seen.upstream_id).await? {
             news.push(seen);
+        } else if seen.content != Content::Gone {
+            match watched.sweeps() {
+                true => unknown.push(seen.upstream_id),
+                false => news.push(seen),
+            }
         }
     }
+    watched.read_wanted(unknown).await?;
     let mut changed = watched.store(news, Vec::new()).await?;
     changed += watched.refetch(work.refetch, Priority::Refetch).await?;
     for parent in work.relist {

@@ -2,7 +2,8 @@
 //!
 //! While a page is stored, the next one is fetched. The state is stored with the page: after a crash
 //! the reading goes on where it was, at the cost of the page in flight and of the one before it, whose
-//! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]).
+//! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]), any
+//! other when the doubts of its last page are settled: until then that page is the one to be read.
 
 use headrace_model::provider::PageCursor;
 use headrace_model::quota::Priority;
@@ -29,6 +30,7 @@ impl Run {
             aim,
             version: context.definition().version.clone(),
             started_at: context.now(),
+            asked_at: None,
             records: 0,
             at: None,
             unsettled: None,
@@ -88,6 +90,7 @@ impl Watched {
                 Some(fetched) => fetched,
                 None => self.fetch(from, run.at.as_ref(), priority).await?,
             };
+            let is_last = fetched.next.is_none() && run.sweep.is_none();
             let (after, listed) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
@@ -98,9 +101,13 @@ impl Watched {
             };
             let storing = async {
                 let seen = self.observe(fetched.rows, priority).await?;
-                let mut cursors = vec![self.document(&after)?];
-                cursors.extend(listed);
-                self.store(seen, cursors).await
+                let document = self.document(&after)?;
+                if is_last {
+                    self.store(seen, Vec::new()).await?;
+                    return self.context.write(document).await;
+                }
+                let cursors = std::iter::once(document).chain(listed);
+                self.store(seen, cursors.collect()).await.map(drop)
             };
             let (stored, following) = tokio::join!(storing, following);
             stored?;
@@ -154,6 +161,10 @@ impl Watched {
         run.records += fetched.rows.len() as u64;
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
+        if at.is_none() {
+            let asked_at = fetched.rows.iter().map(|(_, seen_at)| *seen_at).min();
+            run.asked_at = Some(asked_at.unwrap_or_else(|| self.context.provider_now()));
+        }
         let listed = run.sweep.as_mut().and_then(|sweep| {
             sweep.listed = fetched.next.is_none();
             let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
@@ -188,7 +199,9 @@ impl Watched {
         }
         if is_complete || matches!(run.aim, Aim::Relist(_)) {
             state.relisted_at = Some(completed_at);
-            state.covered_at = Some(run.started_at);
+            // By either clock, as one that is ahead would pass over what was not listed.
+            let asked_at = run.asked_at.unwrap_or(run.started_at);
+            state.covered_at = Some(asked_at.min(run.started_at));
         }
         if !matches!(run.aim, Aim::Relist(_)) {
             state.last = Some(Finished {

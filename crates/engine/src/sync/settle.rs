@@ -145,8 +145,8 @@ impl Watched {
         self.store(seen, Vec::new()).await
     }
 
-    /// Reads records by ids that a user gave. One that neither the provider nor the stream knows was
-    /// a mistake and leaves no trace; one that the provider refuses is told.
+    /// Reads records by ids that a user gave or a late event names. One that neither the provider nor
+    /// the stream knows leaves no trace; one that the provider refuses is told.
     pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
         let mut known = Vec::new();
         for seen in self.look_and_tell(ids, Priority::Refetch).await? {

@@ -27,7 +27,8 @@ pub(super) struct CollectionState {
     pub(super) last: Option<Finished>,
     /// When it was last listed as far as changes may go back.
     pub(super) relisted_at: Option<Timestamp>,
-    /// When that listing began: what changed later is to be looked for.
+    /// When that listing began, by the clock that was behind the other: what changed later is to be
+    /// looked for.
     pub(super) covered_at: Option<Timestamp>,
     /// The greatest age, in days, that was admitted when everything was read; `None` for any.
     pub(super) max_age_days: Option<u32>,
@@ -55,6 +56,9 @@ pub(super) struct Run {
     pub(super) version: Option<String>,
     /// When it began.
     pub(super) started_at: Timestamp,
+    /// When its first page was asked for, on the provider's clock.
+    #[serde(default)]
+    pub(super) asked_at: Option<Timestamp>,
     /// Records read so far.
     pub(super) records: u64,
     /// The page to read next; `None` for the first.
@@ -217,6 +221,7 @@ mod tests {
             aim: Aim::Since(Timestamp::from_seconds(5)),
             version: Some("v1".to_owned()),
             started_at: Timestamp::from_seconds(9),
+            asked_at: Some(Timestamp::from_seconds(8)),
             records: 300,
             at: Some(PageCursor::Token {
                 token: "t".to_owned(),

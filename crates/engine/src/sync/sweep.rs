@@ -140,7 +140,9 @@ impl Watched {
         }
         let mut cursors = vec![self.document(&after)?];
         cursors.extend(note);
-        self.store(present, cursors).await?;
+        // The step is done when the doubts about it are settled.
+        self.store(present, Vec::new()).await?;
+        self.store(Vec::new(), cursors).await?;
         *state = after;
         Ok(())
     }

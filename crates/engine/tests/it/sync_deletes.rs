@@ -154,6 +154,24 @@ async fn what_is_listed_again_goes_back_to_the_last_listing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_leaves_nothing_out_between_two_listings() {
+    let ahead = 40 * DAY;
+    let collections = ["balance_transaction"];
+    let mut rig = Rig::with_provider_behind(StripeOptions::default(), &collections, ahead).await;
+    rig.stripe.seed_all(30);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
+    rig.stripe.create(Collection::Charge, charge).unwrap();
+    // Longer than the window, and not as long as the clock was ahead.
+    rig.clock.leap(35 * DAY);
+    rig.start().await;
+    rig.until_equal(&[Collection::BalanceTransaction]).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_listing_again_off() {
     let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
     rig.stripe.seed_all(30);
@@ -408,4 +426,52 @@ async fn a_tombstone_that_has_left_is_not_brought_back_by_its_event() {
     rig.until_equal(&[Collection::Customer]).await;
     assert_eq!(deleted(&rig).await, [""; 0]);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_late_event_does_not_bring_back_what_was_deleted_before() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    let made = rig.stripe.create(Collection::Customer, json!({})).unwrap();
+    let id = id_of(&made);
+    rig.stripe.delete(Collection::Customer, &id).unwrap();
+    let events = rig.stripe.list_all(Collection::Event);
+    let event = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+    show_only(&rig, &[]);
+    rig.clock.leap(60);
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    show_only(&rig, &[event("customer.deleted")]);
+    rig.start().await;
+    until_checked_again(&rig).await;
+    show_only(&rig, &[event("customer.created")]);
+    until_checked_again(&rig).await;
+    let rows = rig.rows().await;
+    assert!(rows.is_empty(), "{rows:?}");
+    rig.stop().await;
+}
+
+/// The feed tells of these events, and of no others.
+fn show_only(rig: &Rig, events: &[&serde_json::Value]) {
+    rig.stripe.faults().clear();
+    let list = json!({"object": "list", "has_more": false, "data": events});
+    rig.stripe.faults().push(Fault {
+        path: "/v1/events".to_owned(),
+        method: None,
+        skip: 0,
+        times: 100_000,
+        kind: FaultKind::RawBody(list.to_string().into()),
+    });
+}
+
+/// Waits for a look at the feed that began after this.
+async fn until_checked_again(rig: &Rig) {
+    // The first may have begun before.
+    for _ in 0..2 {
+        let last = rig.status().await.collections[0].last_checked_at;
+        rig.until("it looked again", |status| {
+            status.collections[0].last_checked_at > last
+        })
+        .await;
+    }
 }

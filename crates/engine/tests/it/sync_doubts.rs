@@ -1,9 +1,12 @@
 //! What seems older than what the stream holds, because a clock was set back, and is newer.
 
-use headrace_engine::sync::Activity;
+use headrace_engine::sync::{Activity, Reread};
+use headrace_model::Timestamp;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
 use headrace_sandbox::{Fault, FaultKind};
+use headrace_store::Row;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::sync_harness::{Rig, collection};
 
@@ -33,11 +36,40 @@ async fn a_change_is_not_taken_for_old_after_the_clocks_were_set_back() {
 /// Changes of this collection are told by nobody, so that they are only found by reading it.
 const UNTOLD: &str = "shipping_rate";
 
+const IDS: [&str; 3] = ["shr_1", "shr_2", "shr_3"];
+
 fn put(rig: &Rig, note: &str) {
-    for id in ["shr_1", "shr_2", "shr_3"] {
+    for id in IDS {
         let object = json!({"id": id, "object": UNTOLD, "created": 1_000_000, "note": note});
         rig.stripe.put("shipping_rates", object);
     }
+}
+
+async fn until_stream_has(rig: &Rig, note: &str) {
+    let is_there = |row: &Row| {
+        let data: Value = serde_json::from_slice(&row.data).unwrap();
+        data["note"] == note
+    };
+    rig.until_stream(note, |rows| rows.iter().all(is_there))
+        .await;
+}
+
+/// Reads of single records fail but for the first so many.
+fn refuse_reads_after(rig: &Rig, skip: u32) {
+    rig.stripe.faults().push(Fault {
+        path: "/v1/shipping_rates/".to_owned(),
+        method: None,
+        skip,
+        times: 1_000,
+        kind: FaultKind::ResetConnection,
+    });
+}
+
+async fn until_in_doubt(rig: &Rig) {
+    rig.until("the page is in doubt", |status| {
+        collection(status, UNTOLD).status == Activity::Retrying
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -51,29 +83,77 @@ async fn doubts_that_a_crash_left_about_a_page_are_settled_by_the_next_start() {
     // What is read from now on seems older than what was.
     rig.clock.leap(-DAY);
     put(&rig, "second");
-    rig.stripe.faults().push(Fault {
-        path: "/v1/shipping_rates/".to_owned(),
-        method: None,
-        skip: 0,
-        times: 1_000,
-        kind: FaultKind::ResetConnection,
-    });
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    refuse_reads_after(&rig, 0);
+    let runtime = Runtime::new().unwrap();
     rig.start_in(&runtime).await;
-    rig.until("the first page is in doubt", |status| {
-        collection(status, UNTOLD).status == Activity::Retrying
-    })
-    .await;
+    until_in_doubt(&rig).await;
     runtime.shutdown_background();
     rig.stripe.faults().clear();
     rig.start().await;
-    let is_second = |data: &[u8]| {
-        let data: Value = serde_json::from_slice(data).unwrap();
-        data["note"] == "second"
+    until_stream_has(&rig, "second").await;
+    rig.stop().await;
+}
+
+/// A rig whose records have changed, and seem older than what the stream holds of them. They are not
+/// due to be listed.
+async fn rig_of_seemingly_older_records() -> Rig {
+    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
+    put(&rig, "first");
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(600);
+    put(&rig, "ahead");
+    let supervisor = rig.start().await;
+    let ids = Reread::UpstreamIds(IDS.map(str::to_owned).to_vec());
+    let asking = supervisor.backfill(rig.sync, "stripe:shipping_rate", ids);
+    asking.await.unwrap();
+    until_stream_has(&rig, "ahead").await;
+    rig.stop().await;
+    rig.clock.leap(-600);
+    put(&rig, "second");
+    rig
+}
+
+/// Crashes in the middle of this reading, as soon as there are doubts.
+async fn crash_in_doubt(rig: &mut Rig, reread: Reread) {
+    let runtime = Runtime::new().unwrap();
+    let supervisor = rig.start_in(&runtime).await;
+    let asking = supervisor.backfill(rig.sync, "stripe:shipping_rate", reread);
+    asking.await.unwrap();
+    until_in_doubt(rig).await;
+    runtime.shutdown_background();
+    rig.stripe.faults().clear();
+}
+
+#[tokio::test]
+async fn doubts_about_the_last_page_of_a_reading_outlive_a_crash() {
+    let mut rig = rig_of_seemingly_older_records().await;
+    refuse_reads_after(&rig, 0);
+    let since = Reread::Since(Timestamp::from_seconds(0));
+    crash_in_doubt(&mut rig, since).await;
+    rig.start().await;
+    until_stream_has(&rig, "second").await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn doubts_about_what_a_list_left_out_outlive_a_crash() {
+    let mut rig = rig_of_seemingly_older_records().await;
+    let empty = FaultKind::RawBody(r#"{"object":"list","has_more":false,"data":[]}"#.into());
+    rig.stripe.faults().push(Fault {
+        path: "/v1/shipping_rates".to_owned(),
+        method: None,
+        skip: 0,
+        times: 1,
+        kind: empty,
+    });
+    refuse_reads_after(&rig, 3);
+    let all = Reread::All {
+        confirm_deletes: false,
     };
-    rig.until_stream("all has come", |rows| {
-        rows.iter().all(|row| is_second(&row.data))
-    })
-    .await;
+    crash_in_doubt(&mut rig, all).await;
+    rig.start().await;
+    until_stream_has(&rig, "second").await;
     rig.stop().await;
 }

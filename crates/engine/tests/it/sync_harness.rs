@@ -224,10 +224,12 @@ impl Rig {
     }
 
     /// Starts syncing in a runtime of its own, which can be shot.
-    pub(crate) async fn start_in(&mut self, runtime: &Runtime) {
+    pub(crate) async fn start_in(&mut self, runtime: &Runtime) -> Arc<Supervisor> {
         let parts = self.parts();
         let starting = runtime.spawn(Supervisor::start(parts));
-        self.supervisor = Some(starting.await.unwrap().unwrap());
+        let supervisor = starting.await.unwrap().unwrap();
+        self.supervisor = Some(Arc::clone(&supervisor));
+        supervisor
     }
 
     fn parts(&self) -> Parts {
