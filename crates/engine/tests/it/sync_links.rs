@@ -56,13 +56,15 @@ async fn books(
 }
 
 /// Writes the provider's definition below a folder.
-fn define(folder: &Path, address: SocketAddr) {
+pub(crate) fn define(folder: &Path, address: SocketAddr) {
     let provider = format!(
         r#"
 title = "Shelf"
 base = "http://{address}"
 page = {{ order = "oldest_first", size = {{ send = "per_page", max = 50 }}, next = "link" }}
 record.id = "id"
+record.created.take = "made"
+record.created.format = "unix"
 errors = {{ code = ["error"], message = ["error"] }}
 limits = {{ requests = 100, per = "1s", concurrent = 2 }}
 [credentials.key]
