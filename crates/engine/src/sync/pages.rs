@@ -118,6 +118,8 @@ impl Watched {
                     cursor = at;
                     continue;
                 }
+                // A later page that is gone may be a cursor that has ended: what came before is not all.
+                Err(failure) if cursor.is_some() => return Err(failure.of_a_part()),
                 Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
                     return Ok(rows);
                 }

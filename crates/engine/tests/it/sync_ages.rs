@@ -75,16 +75,9 @@ async fn where_the_provider_tells_no_time_nothing_is_too_old_and_that_is_told() 
     let any = ([127, 0, 0, 1], 0).into();
     let (address, server) = headrace_sandbox::serve(router, any).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    define(folder.path(), address);
     let mut rig = Rig::new(StripeOptions::default(), &[]).await;
-    rig.providers = Some(folder.path().to_owned());
-    rig.put_credential_of("shelf", "key", "a-key").await;
-    rig.put_sync(|sync| {
-        sync.provider = "shelf".to_owned();
-        sync.collection_ids = vec!["shelf:book".to_owned()];
-        sync.max_age_days = Some(10);
-    })
-    .await;
+    define(&mut rig, folder.path(), address, &["shelf:book"]).await;
+    rig.put_sync(|sync| sync.max_age_days = Some(10)).await;
     rig.start().await;
     rig.until("it is told", |status| {
         let notes = &status.health.notes;
