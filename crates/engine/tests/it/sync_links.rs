@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use headrace_sandbox::stripe::StripeOptions;
 use serde_json::{Value, json};
@@ -163,4 +163,46 @@ async fn a_later_page_of_children_that_is_gone_is_not_the_end_of_them() {
     assert_eq!(ids, ["1", "2"]);
     rig.stop().await;
     server.abort();
+}
+
+/// Reads a list that names a next page on each of its pages, until that is told.
+async fn is_endless(books: MethodRouter) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let serving = headrace_sandbox::serve(Router::new().route("/books", books), any);
+    let (address, server) = serving.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(StripeOptions::default(), &[]).await;
+    define(&mut rig, folder.path(), address, &["shelf:book"]).await;
+    rig.start().await;
+    rig.until("it is told", |status| {
+        let error = status.collections[0].error.as_deref();
+        error.is_some_and(|error| error.contains("cannot be understood"))
+    })
+    .await;
+    rig.stop().await;
+    server.abort();
+}
+
+fn page_of(uri: &Uri) -> u32 {
+    let page = uri.query().and_then(|query| query.strip_prefix("page="));
+    page.map_or(1, |page| page.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_list_of_empty_pages_without_an_end_is_told() {
+    let books = async |uri: Uri| {
+        let next = format!("<?page={}>; rel=\"next\"", page_of(&uri) + 1);
+        ([("link", next)], Json(json!([])))
+    };
+    is_endless(get(books)).await;
+}
+
+#[tokio::test]
+async fn a_list_that_goes_round_in_a_circle_is_told() {
+    let books = async |uri: Uri| {
+        let page = page_of(&uri);
+        let next = format!("<?page={}>; rel=\"next\"", page % 5 + 1);
+        ([("link", next)], Json(json!([{"id": page}])))
+    };
+    is_endless(get(books)).await;
 }
