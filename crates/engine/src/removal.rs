@@ -58,7 +58,7 @@ pub(crate) struct Removal {
 }
 
 /// Records to be purged: what a sync has brought.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Purge {
     /// Where they are.
     pub stream: StreamId,
@@ -101,13 +101,13 @@ impl Engine {
     }
 
     /// Does what a note says, and removes it. May be begun again at any time.
-    async fn work_off(&self, note: Stored<Removal>) -> Result<(), Error> {
+    async fn work_off(&self, mut note: Stored<Removal>) -> Result<(), Error> {
         let Removal {
             stream,
             consumers,
             syncs,
             purges,
-        } = &note.value;
+        } = &note.value.clone();
         for sync in syncs {
             let forgotten = self.sync.supervisor.forget(*sync).await;
             forgotten.map_err(not_syncing)?;
@@ -119,7 +119,7 @@ impl Engine {
             self.store.drop_consumer(*consumer).await?;
         }
         for purge in purges {
-            self.purge(note.org, purge).await?;
+            self.purge(&mut note, purge).await?;
         }
         for sync in syncs {
             self.gates.forget(sync.0);
@@ -194,19 +194,58 @@ impl Engine {
             .is_some_and(|(collection, sync)| sync.value.collection_ids.contains(collection)))
     }
 
-    /// Purges, unless the collection is read again. Nobody takes it in again meanwhile: what a reading
-    /// found unchanged would be purged behind it.
-    async fn purge(&self, org: OrgId, purge: &Purge) -> Result<(), Error> {
+    /// The writes after which no note asks for a purge of these collections: they are taken in again,
+    /// and what becomes of their records is decided anew. Under the sync's closed gate.
+    pub(crate) async fn recalled(
+        &self,
+        sync: SyncId,
+        taken_in: impl Fn(&String) -> bool,
+    ) -> Result<Vec<Write>, Error> {
+        let mut writes = Vec::new();
+        for id in entity::ids(&*self.store, Kind::Removal).await? {
+            let mut note = match entity::load_any::<Removal>(&*self.store, id).await {
+                Ok(Some(note)) => note,
+                // Nobody can work off what cannot be read.
+                Ok(None) | Err(Error::Stored { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let noted = note.value.purges.len();
+            let is_recalled = |purge: &Purge| {
+                purge.sync == sync && purge.collection.as_ref().is_some_and(&taken_in)
+            };
+            note.value.purges.retain(|purge| !is_recalled(purge));
+            if note.value.purges.len() < noted {
+                writes.push(note.put()?);
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Purges, unless the collection is read again, or was since the note was made. Nobody takes it in
+    /// again meanwhile: what a reading found unchanged would be purged behind it.
+    async fn purge(&self, note: &mut Stored<Removal>, purge: &Purge) -> Result<(), Error> {
+        let gate = self.gates.of(purge.sync.0);
+        let _closed = gate.write().await;
+        if let Some(now) = entity::load_any::<Removal>(&*self.store, note.id).await? {
+            *note = now;
+        }
+        if !note.value.purges.contains(purge) {
+            return Ok(());
+        }
+        if !self.is_read_again(note.org, purge).await? {
+            self.purge_records(purge).await?;
+        }
+        // Before the gate opens: what is done need not be withdrawn.
+        note.value.purges.retain(|other| other != purge);
+        note.save(&*self.store, self.clock.now()).await
+    }
+
+    async fn purge_records(&self, purge: &Purge) -> Result<(), Error> {
         let Purge {
             stream,
             sync,
             collection,
         } = purge;
-        let gate = self.gates.of(sync.0);
-        let _closed = gate.write().await;
-        if self.is_read_again(org, purge).await? {
-            return Ok(());
-        }
         self.sync.supervisor.in_effect(*sync).await;
         if let Some(collection) = collection {
             // A sync that stands still does not forget by itself that it has read these records.

@@ -4,7 +4,9 @@
 //! machine. If time followed at once, all ack windows would end together while workers are at it, or
 //! none would for an hour. So time goes on as it passes, and what the machine's clock is ahead or
 //! behind is made up for slowly: a second in twenty, never back. What is further away than two hours,
-//! such as a clock that was wrong since the machine began, would take days: it is followed at once.
+//! such as a clock that was wrong since the machine began, would take days: it is followed at once where
+//! it is behind, and after a minute where it is ahead. Time that went too far cannot be taken back from
+//! what it has ended, and a clock may be wrong for a moment.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +22,8 @@ const PART: u32 = 20;
 const PACE: Duration = Duration::from_millis(100);
 /// What is further away is not made up for slowly.
 const FAR: Duration = Duration::from_secs(2 * 3_600);
+/// What is so far ahead is followed when it has been for so long.
+const LASTING: Duration = Duration::from_secs(60);
 /// A difference that is told.
 const TOLD: Duration = Duration::from_secs(10);
 
@@ -58,7 +62,7 @@ impl Clock for SteadyClock {
             return time;
         }
         reading.from = now;
-        reading.steady.go_on_from(time, followed)
+        reading.steady.go_on_from(time, followed, passed)
     }
 
     fn machine(&self) -> Timestamp {
@@ -70,6 +74,8 @@ impl Clock for SteadyClock {
 struct Steady {
     from: Timestamp,
     newest: Timestamp,
+    /// For how long the other clock has been far ahead.
+    far_ahead_for: Option<Duration>,
     is_told: bool,
 }
 
@@ -78,6 +84,7 @@ impl Steady {
         Self {
             from,
             newest: from,
+            far_ahead_for: None,
             is_told: false,
         }
     }
@@ -91,16 +98,21 @@ impl Steady {
         self.newest
     }
 
-    /// Begins the next reading at this time, or at the other clock's where that is far away.
-    fn go_on_from(&mut self, time: Timestamp, followed: Timestamp) -> Timestamp {
+    /// Begins the next reading at this time, or at the other clock's where that is far away for good.
+    /// So much has passed since the last reading began.
+    fn go_on_from(&mut self, time: Timestamp, followed: Timestamp, passed: Duration) -> Timestamp {
         let apart = followed.since(time).max(time.since(followed));
         let seconds = apart.as_secs();
-        if apart > FAR {
+        let is_ahead = followed.since(time) > FAR;
+        self.far_ahead_for = is_ahead.then(|| match self.far_ahead_for {
+            Some(before) => before + passed,
+            // Nobody knows since when.
+            None => Duration::ZERO,
+        });
+        if self.far_ahead_for.is_some_and(|lasted| lasted >= LASTING) || time.since(followed) > FAR
+        {
             *self = Self::new(followed);
-            tracing::warn!(
-                seconds,
-                "the machine's clock was set, and is followed at once"
-            );
+            tracing::warn!(seconds, "the machine's clock was set, and is followed");
             return followed;
         }
         self.from = time;
@@ -133,7 +145,7 @@ mod tests {
             let before = steady.newest;
             let time = steady.read(followed(passed), SECOND);
             assert!(time > before, "it stands still or goes back");
-            steady.go_on_from(time, followed(passed));
+            steady.go_on_from(time, followed(passed), SECOND);
         }
         steady.newest.since(begin).as_secs_f64()
     }
@@ -173,13 +185,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_further_away_than_two_hours_is_followed_at_once() {
+    fn what_is_more_than_two_hours_behind_is_followed_at_once() {
         let start = Timestamp::from_seconds(100_000_000);
-        for right in [start + 720 * HOUR, start - 720 * HOUR] {
-            let mut steady = Steady::new(start);
-            let time = steady.read(right, SECOND);
-            assert_eq!(steady.go_on_from(time, right), right);
-            assert_eq!(pass(&mut steady, 600, |right| right), 600.0);
+        let right = start - 720 * HOUR;
+        let mut steady = Steady::new(start);
+        let time = steady.read(right, SECOND);
+        assert_eq!(steady.go_on_from(time, right, SECOND), right);
+        assert_eq!(pass(&mut steady, 600, |right| right), 600.0);
+    }
+
+    #[test]
+    fn what_is_more_than_two_hours_ahead_is_followed_when_it_lasts() {
+        let start = Timestamp::from_seconds(100_000_000);
+        let ahead = |right| right + 720 * HOUR;
+        let mut steady = Steady::new(start);
+        let slowly = 63.0;
+        for _ in 0..3 {
+            assert_eq!(pass(&mut steady, 60, ahead), slowly, "not after a moment");
+            pass(&mut steady, 60, |right| right);
         }
+        let passed = pass(&mut steady, 61, ahead);
+        let month = 720.0 * HOUR.as_secs_f64();
+        assert!(passed > month, "{passed}");
+        assert!(passed < month + 120.0, "{passed}");
     }
 }

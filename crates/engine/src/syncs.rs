@@ -264,8 +264,16 @@ impl Engine {
             true => Some(gate.write().await),
             false => None,
         };
+        let recalled = match takes_in {
+            true => {
+                let taken_in = |id: &String| sync.value.collection_ids.contains(id);
+                self.recalled(id, taken_in).await?
+            }
+            false => Vec::new(),
+        };
         if purges.is_empty() {
-            sync.save(&*self.store, now).await.map_err(taken)?;
+            let saved = sync.save_with(recalled, &*self.store, now).await;
+            saved.map_err(taken)?;
             self.sync_changed(sync.org, id);
             return self.sync_view(sync).await;
         }
@@ -274,7 +282,8 @@ impl Engine {
             purges,
             ..Removal::default()
         };
-        let noted = self.note_removal(sync.org, vec![sync.put()?], removal);
+        let writes = recalled.into_iter().chain([sync.put()?]).collect();
+        let noted = self.note_removal(sync.org, writes, removal);
         let note = noted.await.map_err(taken)?;
         sync.revision += 1;
         self.sync.supervisor.changed(id);

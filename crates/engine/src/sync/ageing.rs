@@ -1,6 +1,7 @@
 //! Ageing: records older than the sync admits leave the stream, quietly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use headrace_model::RecordId;
 use headrace_store::{Lane, Range, Selection};
@@ -10,11 +11,18 @@ use super::failure::{Failure, Next};
 
 /// Entries that are looked at in one step.
 const STEP: usize = 500;
+/// How soon it is tried again where the provider has not told the time yet.
+const SOON: Duration = Duration::from_secs(60);
 const STEP_BYTES: usize = 8 << 20;
 
 /// Purges what is too old, now and then, until the sync stops.
 pub(super) async fn run(context: Arc<Context>) {
     loop {
+        let rest = context.parts.settings.ageing;
+        let rest = match tell(&context) {
+            true => rest,
+            false => rest.min(SOON),
+        };
         match purge_old(&context).await {
             Ok(0) => {}
             Ok(count) => tracing::info!(sync = %context.id, count, "records aged out"),
@@ -26,9 +34,20 @@ pub(super) async fn run(context: Arc<Context>) {
         tokio::select! {
             biased;
             () = context.stop.cancelled() => return,
-            () = tokio::time::sleep(context.parts.settings.ageing) => {}
+            () = tokio::time::sleep(rest) => {}
         }
     }
+}
+
+/// Answers whether it is known what is too old, and tells where it is not although there were answers.
+fn tell(context: &Context) -> bool {
+    let is_known = context.knows_provider_time();
+    for id in &context.sync.collection_ids {
+        context.board.set(id, |live| {
+            live.is_ageless = !is_known && live.checked_at.is_some();
+        });
+    }
+    is_known
 }
 
 async fn purge_old(context: &Context) -> Result<usize, Failure> {

@@ -40,6 +40,8 @@ pub(super) struct Live {
     /// The reading that was taken up, by its beginning, when that was, and how many records it had
     /// read by then.
     pub(super) reading_since: Option<(Timestamp, Timestamp, u64)>,
+    /// It was read, and nothing is too old for it: the provider does not tell the time.
+    pub(super) is_ageless: bool,
     /// The provider has no such collection.
     pub(super) unknown: bool,
 }

@@ -56,10 +56,14 @@ impl Context {
         self.parts.outbound.knows_time(&self.account)
     }
 
-    /// The earliest creation time that the sync admits.
+    /// The earliest creation time that the sync admits. It hides and removes what is older, so it takes
+    /// two clocks: this machine's and the provider's, the earlier one of both. Nothing is too old
+    /// before the provider has told the time.
     pub(super) fn cutoff(&self) -> Option<Timestamp> {
         let days = u64::from(self.sync.max_age_days?);
-        Some(self.now() - std::time::Duration::from_secs(days * 86_400))
+        let now = self.now().min(self.provider_now());
+        let cutoff = now - std::time::Duration::from_secs(days * 86_400);
+        self.knows_provider_time().then_some(cutoff)
     }
 
     /// Asks the provider; given up when the sync stops.

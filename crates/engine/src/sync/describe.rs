@@ -201,6 +201,11 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
             live.unusable
         ));
     }
+    if live.is_ageless {
+        warnings.push(format!(
+            "max_age_days removes nothing of {id}: the provider's answers tell no time (Date headers), and this machine's clock alone is not trusted with it."
+        ));
+    }
     if let Some(first) = live.refused.first() {
         warnings.push(format!(
             "{} of the records of {id} that were asked for cannot be read by the provider's word, {first} for one: ask for others to end this warning.",

@@ -2,7 +2,9 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Failure as Upstream, Listing, One, PageCursor, Request, Row};
+use headrace_model::provider::{
+    Failure as Upstream, Listing, One, Page, PageCursor, PageError, Request, Row,
+};
 use headrace_model::quota::Priority;
 use headrace_model::record::Observation;
 use headrace_store::{Breakpoint, breakpoint};
@@ -14,6 +16,40 @@ use crate::outbound::Response;
 
 /// So many parents are listed as one step when their children are read.
 const PARENTS: u32 = 20;
+
+/// A list does not go on for more empty pages than this, one after the other.
+const EMPTY: u32 = 100;
+
+/// Watches that a list which is followed comes to its end: a provider may name next pages for ever.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    empty: u32,
+    /// A place that was passed: coming to it again is a circle. A later one is taken now and then, so
+    /// that it lies within the circle in the end.
+    passed: Option<PageCursor>,
+    steps: u64,
+    taken_at: u64,
+}
+
+impl Course {
+    fn follow(&mut self, page: &Page) -> Result<(), PageError> {
+        let Some(next) = &page.next else {
+            return Ok(());
+        };
+        self.empty = match page.records.is_empty() {
+            true => self.empty + 1,
+            false => 0,
+        };
+        if self.empty > EMPTY || self.passed.as_ref() == Some(next) {
+            return Err(PageError::Stuck);
+        }
+        self.steps += 1;
+        if self.steps > 2 * self.taken_at {
+            (self.passed, self.taken_at) = (Some(next.clone()), self.steps);
+        }
+        Ok(())
+    }
+}
 
 /// What one step of a reading brought.
 pub(super) struct Fetched {
@@ -32,10 +68,14 @@ impl Watched {
         from: Option<Timestamp>,
         at: Option<&PageCursor>,
         priority: Priority,
+        course: &mut Course,
     ) -> Result<Fetched, Failure> {
         let fetched = match self.parent() {
-            None => self.fetch_page(from, at, priority).await?,
-            Some(parent) => self.fetch_below(&parent, from, at, priority).await?,
+            None => self.fetch_page(from, at, priority, course).await?,
+            Some(parent) => {
+                let below = self.fetch_below(&parent, from, at, priority, course);
+                below.await?
+            }
         };
         breakpoint(Breakpoint::PageFetched);
         Ok(fetched)
@@ -104,6 +144,7 @@ impl Watched {
     ) -> Result<Vec<(Row, Timestamp)>, Failure> {
         let mut rows = Vec::new();
         let mut cursor = None;
+        let mut course = Course::default();
         loop {
             let listing = Listing {
                 parent: Some(parent),
@@ -115,14 +156,17 @@ impl Watched {
             let (page, response) = match self.ask_page(&request, cursor.as_ref(), priority).await {
                 Ok(Asked::Page(page)) => page,
                 Ok(Asked::Elsewhere(at)) => {
-                    cursor = at;
+                    (cursor, course) = (at, Course::default());
                     continue;
                 }
+                // A later page that is gone may be a cursor that has ended: what came before is not all.
+                Err(failure) if cursor.is_some() => return Err(failure.of_a_part()),
                 Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
                     return Ok(rows);
                 }
                 Err(failure) => return Err(failure),
             };
+            course.follow(&page)?;
             rows.extend(below(parent, page.records, response.seen_at));
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -136,6 +180,7 @@ impl Watched {
         from: Option<Timestamp>,
         at: Option<&PageCursor>,
         priority: Priority,
+        course: &mut Course,
     ) -> Result<Fetched, Failure> {
         let mut at = at.cloned();
         loop {
@@ -148,8 +193,9 @@ impl Watched {
             };
             let request = self.collection().list(&listing)?;
             match self.ask_page(&request, at.as_ref(), priority).await? {
-                Asked::Elsewhere(elsewhere) => at = elsewhere,
+                Asked::Elsewhere(elsewhere) => (at, *course) = (elsewhere, Course::default()),
                 Asked::Page((page, response)) => {
+                    course.follow(&page)?;
                     let newest = page.records.first().and_then(|row| row.created_at);
                     let wanted = |row: &Row| {
                         row.created_at
@@ -173,6 +219,7 @@ impl Watched {
         from: Option<Timestamp>,
         at: Option<&PageCursor>,
         priority: Priority,
+        course: &mut Course,
     ) -> Result<Fetched, Failure> {
         let mut at = at.cloned();
         let wanted = self.context.parts.settings.page_size;
@@ -189,10 +236,11 @@ impl Watched {
             };
             let request = parent.collection().list(&listing)?;
             match parent.ask_page(&request, at.as_ref(), priority).await? {
-                Asked::Elsewhere(elsewhere) => at = elsewhere,
+                Asked::Elsewhere(elsewhere) => (at, *course) = (elsewhere, Course::default()),
                 Asked::Page((page, response)) => break (page, response.seen_at),
             }
         };
+        course.follow(&page)?;
         let newest = page.records.first().and_then(|row| row.created_at);
         let families = page.records.into_iter().map(|parent| async move {
             match self.collection().embedded(&parent) {

@@ -46,6 +46,7 @@ impl Reconcilers {
             let state = stored.collections.remove(id).unwrap_or_default();
             context.board.set(id, |live| {
                 (live.trouble, live.feed_trouble, live.followed_to) = (None, None, None);
+                live.is_ageless = false;
             });
             let Some(watched) = Watched::new(context, id) else {
                 context.board.set(id, |live| live.unknown = true);

@@ -11,7 +11,7 @@ use headrace_store::CursorWrite;
 
 use super::context::Watched;
 use super::failure::Failure;
-use super::pages::Fetched;
+use super::pages::{Course, Fetched};
 use super::state::{Aim, CollectionState, Extent, Finished, Place, Run};
 
 /// How far a reading got.
@@ -75,6 +75,7 @@ impl Watched {
     ) -> Result<Progress, Failure> {
         self.settle_again(state).await?;
         let mut ahead: Option<Fetched> = None;
+        let mut course = Course::default();
         while let Some(run) = &mut state.run {
             if self.context.stop.is_cancelled() || interrupted() {
                 return Ok(Progress::Interrupted);
@@ -88,14 +89,20 @@ impl Watched {
             let priority = run.priority();
             let fetched = match ahead.take() {
                 Some(fetched) => fetched,
-                None => self.fetch(from, run.at.as_ref(), priority).await?,
+                None => {
+                    let at = run.at.as_ref();
+                    self.fetch(from, at, priority, &mut course).await?
+                }
             };
             let is_last = fetched.next.is_none() && run.sweep.is_none();
             let (after, listed) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
                 match &next {
-                    Some(at) => self.fetch(from, Some(at), priority).await.map(Some),
+                    Some(at) => {
+                        let fetched = self.fetch(from, Some(at), priority, &mut course).await;
+                        fetched.map(Some)
+                    }
                     None => Ok(None),
                 }
             };
@@ -141,7 +148,9 @@ impl Watched {
             return Ok(());
         };
         let (from, priority) = (run.aim.from().max(self.context.cutoff()), run.priority());
-        let fetched = self.fetch(from, at.as_ref(), priority).await?;
+        let mut course = Course::default();
+        let at = at.as_ref();
+        let fetched = self.fetch(from, at, priority, &mut course).await?;
         let seen = self.observe(fetched.rows, priority).await?;
         self.store(seen, Vec::new()).await?;
         run.unsettled = None;

@@ -14,6 +14,7 @@ mod removals;
 mod retention;
 mod simulation;
 mod sync;
+mod sync_ages;
 mod sync_behind;
 mod sync_changes;
 mod sync_deletes;

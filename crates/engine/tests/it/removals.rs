@@ -179,3 +179,40 @@ async fn a_removal_that_failed_is_finished_without_a_restart() {
     let purged = tokio::time::timeout(Duration::from_secs(60), purged).await;
     purged.expect("the record goes");
 }
+
+#[tokio::test]
+async fn a_purge_that_is_left_to_do_ends_when_its_collection_is_taken_in_again() {
+    let mut desk = Desk::new().await;
+    make_sync(&desk).await;
+    read(&desk, 0..1).await;
+    let patch = async |desk: &Desk, collections: &[&str]| {
+        let sync = desk.engine.sync(desk.org, &SYNC.to_string()).await.unwrap();
+        let patched = desk.engine.patch_sync(sync, reads(collections), false);
+        patched.await.unwrap();
+    };
+    patch(&desk, &[CHARGE]).await;
+    // As if it had been taken out with its records, and that had failed.
+    let purge = json!({"stream": desk.stream, "sync": SYNC, "collection": CUSTOMER});
+    let note = json!({"stream": null, "consumers": [], "syncs": [], "purges": [purge]});
+    let removal = Object {
+        kind: Kind::Removal,
+        id: Uuid::from_u128(1),
+        org: desk.org,
+        revision: 0,
+        names: Vec::new(),
+        body: note.to_string().into_bytes(),
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
+    };
+    desk.store.write(vec![Write::Put(removal)]).await.unwrap();
+    patch(&desk, &[CUSTOMER, CHARGE]).await;
+    patch(&desk, &[CHARGE]).await;
+    desk.restart().await;
+    // Stopping waits for what the start has begun.
+    desk.restart().await;
+    let left = desk.store.object(Kind::Removal, Uuid::from_u128(1)).await;
+    assert_eq!(left.unwrap(), None, "it is worked off");
+    let record = RecordId::of(SYNC, CUSTOMER, "0");
+    let found = desk.store.record(desk.stream, record).await;
+    assert!(found.unwrap().is_some(), "it was to be kept");
+}

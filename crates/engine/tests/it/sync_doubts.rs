@@ -56,20 +56,53 @@ async fn until_stream_has(rig: &Rig, note: &str) {
 
 /// Reads of single records fail but for the first so many.
 fn refuse_reads_after(rig: &Rig, skip: u32) {
+    fail_reads(rig, skip, FaultKind::ResetConnection);
+}
+
+fn fail_reads(rig: &Rig, skip: u32, kind: FaultKind) {
     rig.stripe.faults().push(Fault {
         path: "/v1/shipping_rates/".to_owned(),
         method: None,
         skip,
         times: 1_000,
-        kind: FaultKind::ResetConnection,
+        kind,
     });
 }
 
 async fn until_in_doubt(rig: &Rig) {
+    until_it_is(rig, Activity::Retrying).await;
+}
+
+async fn until_it_is(rig: &Rig, activity: Activity) {
     rig.until("the page is in doubt", |status| {
-        collection(status, UNTOLD).status == Activity::Retrying
+        collection(status, UNTOLD).status == activity
     })
     .await;
+}
+
+/// What stands before the provider may refuse for a while what it does not at other times.
+#[tokio::test]
+async fn a_doubt_is_not_settled_by_a_refusal() {
+    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
+    put(&rig, "first");
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(-DAY);
+    put(&rig, "second");
+    let refusal = FaultKind::Status {
+        code: 400,
+        headers: Vec::new(),
+        body: "{}".to_owned(),
+    };
+    fail_reads(&rig, 0, refusal);
+    rig.start().await;
+    until_it_is(&rig, Activity::Failed).await;
+    rig.stop().await;
+    rig.stripe.faults().clear();
+    rig.start().await;
+    until_stream_has(&rig, "second").await;
+    rig.stop().await;
 }
 
 #[tokio::test]

@@ -80,10 +80,20 @@ impl Rig {
     ) -> Self {
         let clock = TestClock::default();
         let sandbox_clock = clock.clone();
-        let stripe = Stripe::new(StripeOptions {
+        let options = StripeOptions {
             clock: Arc::new(move || sandbox_clock.now().as_seconds() - seconds),
             ..options
-        });
+        };
+        Self::with_clocks(options, collections, clock).await
+    }
+
+    /// A rig whose provider's clock is right, also where this machine's is moved.
+    pub(crate) async fn with_provider_right(options: StripeOptions, collections: &[&str]) -> Self {
+        Self::with_clocks(options, collections, TestClock::default()).await
+    }
+
+    async fn with_clocks(options: StripeOptions, collections: &[&str], clock: TestClock) -> Self {
+        let stripe = Stripe::new(options);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (address, _server) = headrace_sandbox::serve(stripe.router(), any).await.unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
-use axum::response::AppendHeaders;
-use axum::routing::get;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
 use headrace_sandbox::stripe::StripeOptions;
 use serde_json::{Value, json};
@@ -55,15 +55,17 @@ async fn books(
     (AppendHeaders(links.collect()), Json(books.collect()))
 }
 
-/// Writes the provider's definition below a folder.
-fn define(folder: &Path, address: SocketAddr) {
+/// Writes the provider's definition below a folder, and lets the rig read these collections of it.
+pub(crate) async fn define(rig: &mut Rig, folder: &Path, address: SocketAddr, ids: &[&str]) {
     let provider = format!(
         r#"
 title = "Shelf"
 base = "http://{address}"
 page = {{ order = "oldest_first", size = {{ send = "per_page", max = 50 }}, next = "link" }}
 record.id = "id"
-errors = {{ code = ["error"], message = ["error"] }}
+record.created.take = "made"
+record.created.format = "unix"
+errors = {{ code = ["error"], message = ["error"], gone = [{{ status = "404", code = "gone" }}] }}
 limits = {{ requests = 100, per = "1s", concurrent = 2 }}
 [credentials.key]
 title = "Key"
@@ -76,11 +78,24 @@ fields.secret = {{ title = "Key", secret = true }}
 title = "Books"
 list = "/books?sort=id"
 relist.every = "1d"
+
+[chapter]
+title = "Chapters"
+list = "/books/{parent}/chapters"
+parent = { collection = "book", id = "book" }
+relist.every = "1d"
 "#;
     let shelf = folder.join("shelf");
     std::fs::create_dir(&shelf).unwrap();
     std::fs::write(shelf.join("provider.toml"), provider).unwrap();
     std::fs::write(shelf.join("collections.toml"), collections).unwrap();
+    rig.providers = Some(folder.to_owned());
+    rig.put_credential_of("shelf", "key", "a-key").await;
+    rig.put_sync(|sync| {
+        sync.provider = "shelf".to_owned();
+        sync.collection_ids = ids.iter().map(|&id| id.to_owned()).collect();
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -91,15 +106,8 @@ async fn a_collection_that_is_paged_by_links_is_read_whole() {
     let serving = headrace_sandbox::serve(router.with_state(Arc::clone(&asked)), any);
     let (address, server) = serving.await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    define(folder.path(), address);
     let mut rig = Rig::new(StripeOptions::default(), &[]).await;
-    rig.providers = Some(folder.path().to_owned());
-    rig.put_credential_of("shelf", "key", "a-key").await;
-    rig.put_sync(|sync| {
-        sync.provider = "shelf".to_owned();
-        sync.collection_ids = vec!["shelf:book".to_owned()];
-    })
-    .await;
+    define(&mut rig, folder.path(), address, &["shelf:book"]).await;
     rig.start().await;
     rig.until_read().await;
     let rows = rig.rows().await;
@@ -112,4 +120,89 @@ async fn a_collection_that_is_paged_by_links_is_read_whole() {
     server.abort();
     let asked = asked.lock().unwrap();
     assert_eq!(asked[..4], [FIRST, SECOND, SECOND, THIRD]);
+}
+
+/// The chapters of a book: two pages, of which the second is not there at first.
+async fn chapters(State(asked): State<Asked>, uri: Uri) -> Response {
+    let request = uri.to_string();
+    let was_asked = {
+        let mut asked = asked.lock().unwrap();
+        let was_asked = asked.contains(&request);
+        asked.push(request);
+        was_asked
+    };
+    match uri.query() {
+        Some("page=2") if !was_asked => {
+            (StatusCode::NOT_FOUND, Json(json!({"error": "gone"}))).into_response()
+        }
+        Some("page=2") => Json(json!([{"id": 2}])).into_response(),
+        _ => (
+            [("link", "<?page=2>; rel=\"next\"")],
+            Json(json!([{"id": 1}])),
+        )
+            .into_response(),
+    }
+}
+
+#[tokio::test]
+async fn a_later_page_of_children_that_is_gone_is_not_the_end_of_them() {
+    let router = Router::new()
+        .route("/books", get(async || Json(json!([{"id": 7}]))))
+        .route("/books/7/chapters", get(chapters));
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let serving = headrace_sandbox::serve(router.with_state(Asked::default()), any);
+    let (address, server) = serving.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(StripeOptions::default(), &[]).await;
+    define(&mut rig, folder.path(), address, &["shelf:chapter"]).await;
+    rig.start().await;
+    rig.until_read().await;
+    let rows = rig.rows().await;
+    let mut ids: Vec<&str> = rows.iter().map(|row| &*row.upstream_id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["1", "2"]);
+    rig.stop().await;
+    server.abort();
+}
+
+/// Reads a list that names a next page on each of its pages, until that is told.
+async fn is_endless(books: MethodRouter) {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let serving = headrace_sandbox::serve(Router::new().route("/books", books), any);
+    let (address, server) = serving.await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(StripeOptions::default(), &[]).await;
+    define(&mut rig, folder.path(), address, &["shelf:book"]).await;
+    rig.start().await;
+    rig.until("it is told", |status| {
+        let error = status.collections[0].error.as_deref();
+        error.is_some_and(|error| error.contains("cannot be understood"))
+    })
+    .await;
+    rig.stop().await;
+    server.abort();
+}
+
+fn page_of(uri: &Uri) -> u32 {
+    let page = uri.query().and_then(|query| query.strip_prefix("page="));
+    page.map_or(1, |page| page.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_list_of_empty_pages_without_an_end_is_told() {
+    let books = async |uri: Uri| {
+        let next = format!("<?page={}>; rel=\"next\"", page_of(&uri) + 1);
+        ([("link", next)], Json(json!([])))
+    };
+    is_endless(get(books)).await;
+}
+
+#[tokio::test]
+async fn a_list_that_goes_round_in_a_circle_is_told() {
+    let books = async |uri: Uri| {
+        let page = page_of(&uri);
+        let next = format!("<?page={}>; rel=\"next\"", page % 5 + 1);
+        ([("link", next)], Json(json!([{"id": page}])))
+    };
+    is_endless(get(books)).await;
 }
