@@ -194,6 +194,7 @@ impl Engine {
         let selection = self.selections.of(id, &consumer.value, &book);
         let policy = consumer.value.policy();
         let now = self.clock.now();
+        self.expiry.saw(now);
         let max_bytes = MAX_ANSWER_BYTES;
         let next = Next {
             now,
@@ -218,6 +219,7 @@ impl Engine {
         let id = ConsumerId(consumer.id);
         let policy = consumer.value.policy();
         let now = self.clock.now();
+        self.expiry.saw(now);
         let mut counts = SettledCounts::default();
         // A step may run again: it counts from nothing each time.
         let step = &mut |state: &mut Consumer| {
