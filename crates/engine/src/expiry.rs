@@ -1,26 +1,49 @@
 //! The timer that ends ack windows: a message whose worker died becomes available, or a dead letter,
 //! without anybody asking for it.
 //!
-//! The clock may have been set back since a window began: at the start, and when that happens, every
-//! window is cut to what it would be if it began now.
+//! The clock may be set back after a window began. Whoever reads an earlier time than was read before
+//! wakes the timer, and what waits is moved back as far. The time is also written down now and then, so
+//! that a start can tell; where the clock was not set, no window that a worker was promised changes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headrace_model::delivery::{Consumer, Policy};
-use headrace_model::{ConsumerId, Timestamp, config};
+use headrace_model::{ConsumerId, OrgId, Timestamp, config};
 use headrace_store::{Kind, StoreError};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::clock::Clock;
-use crate::entity;
+use crate::entity::{self, Entity, Stored};
 use crate::{Engine, Error};
 
 /// How long after a failure of the store it is asked again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long at most nobody looks whether the clock was set back.
+/// How long at most nobody looks whether the clock was set back, nor writes the time down.
 const LOOK: Duration = Duration::from_secs(60);
+/// Readings may be this far out of order, and a clock set back by less, without anybody minding.
+const SLIP: Duration = Duration::from_secs(60);
+
+/// What the time was, at the latest, when this was written down.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Seen {
+    time: Timestamp,
+}
+
+/// What was written down last, and when that failed.
+#[derive(Debug)]
+struct Written {
+    seen: Option<Stored<Seen>>,
+    failed_at: Option<Instant>,
+}
+
+impl Entity for Seen {
+    const KIND: Kind = Kind::Time;
+    const WHAT: &'static str = "time";
+}
 
 /// When each consumer is to be looked at next.
 #[derive(Debug, Default)]
@@ -33,10 +56,12 @@ pub(crate) struct Expiry {
 struct Plan {
     queue: BTreeSet<(Timestamp, ConsumerId)>,
     of: HashMap<ConsumerId, Timestamp>,
-    /// The latest time that something began at, or that somebody looked at the clock.
-    latest: Timestamp,
-    /// Those whose windows began by a clock that may have been set back since.
-    set_back: HashSet<ConsumerId>,
+    /// The newest time that was read, since the clock was set back if it was.
+    newest: Option<Timestamp>,
+    /// How far the clock was set back, where no consumer knows of it yet.
+    jumped: Duration,
+    /// The same, of consumers whose windows are to be moved.
+    set_back: HashMap<ConsumerId, Duration>,
 }
 
 impl Expiry {
@@ -55,17 +80,18 @@ impl Expiry {
         }
     }
 
-    /// Something begins at this time: a window, or the wait of what was given back.
-    pub(crate) fn begins(&self, at: Timestamp) {
+    /// This is the time now, as somebody has read it.
+    pub(crate) fn saw(&self, now: Timestamp) {
         let mut plan = self.plan();
-        plan.latest = plan.latest.max(at);
-    }
-
-    /// Whether the clock shows less than it did when something began, though nobody looked then.
-    fn was_set_back(&self, clock: &dyn Clock) -> bool {
-        let mut plan = self.plan();
-        let now = clock.now();
-        std::mem::replace(&mut plan.latest, now) > now
+        let newest = plan.newest.unwrap_or(now);
+        let back = newest.since(now);
+        if back <= SLIP {
+            plan.newest = Some(newest.max(now));
+            return;
+        }
+        plan.newest = Some(now);
+        plan.jumped += back;
+        self.sooner.notify_one();
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -92,10 +118,19 @@ impl Expiry {
 impl Engine {
     /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
     pub(crate) async fn expire_forever(&self) {
-        self.expect_everybody().await;
+        let mut written = Written {
+            seen: self.last_seen().await,
+            failed_at: None,
+        };
+        if let Some(seen) = &written.seen {
+            self.expiry.saw(seen.value.time);
+        }
+        let mut is_first = true;
         while !self.stop.is_cancelled() {
-            if self.expiry.was_set_back(&*self.clock) {
-                self.expect_everybody().await;
+            self.expiry.saw(self.clock.now());
+            let by = std::mem::take(&mut self.expiry.plan().jumped);
+            if std::mem::take(&mut is_first) || !by.is_zero() {
+                self.expect_everybody(by).await;
             }
             while let Some(id) = self.expiry.take_due(self.clock.now())
                 && !self.stop.is_cancelled()
@@ -105,10 +140,12 @@ impl Engine {
                 };
                 tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
                 // What cannot be read can hand nothing out either, and is the same in a second.
-                if !matches!(error, Error::Stored { .. }) {
-                    self.expiry.expect(id, self.clock.now() + RETRY);
+                match error {
+                    Error::Stored { .. } => drop(self.expiry.plan().set_back.remove(&id)),
+                    _ => self.expiry.expect(id, self.clock.now() + RETRY),
                 }
             }
+            self.write_time(&mut written, LOOK).await;
             let wait = self.expiry.first().map(|at| at.since(self.clock.now()));
             tokio::select! {
                 biased;
@@ -117,16 +154,65 @@ impl Engine {
                 () = self.stop.cancelled() => {}
             }
         }
+        self.expiry.saw(self.clock.now());
+        self.write_time(&mut written, Duration::ZERO).await;
     }
 
-    async fn expect_everybody(&self) {
+    /// What was written down last; nothing in a new store, and where it cannot be read.
+    async fn last_seen(&self) -> Option<Stored<Seen>> {
+        let seen = entity::load_any::<Seen>(&*self.store, Uuid::nil()).await;
+        seen.unwrap_or_else(|error| {
+            let error = crate::chain(&error);
+            tracing::error!(error, "nobody knows whether the clock was set back");
+            None
+        })
+    }
+
+    /// Writes down what the time is, where that is so much later than what was, or earlier. Not before
+    /// everybody knows that the clock was set back.
+    async fn write_time(&self, written: &mut Written, every: Duration) {
+        let time = {
+            let plan = self.expiry.plan();
+            match plan.newest {
+                Some(time) if plan.jumped.is_zero() && plan.set_back.is_empty() => time,
+                _ => return,
+            }
+        };
+        let is_fresh = |seen: &Stored<Seen>| {
+            let before = seen.value.time;
+            (before..before + every).contains(&time)
+        };
+        let has_just_failed = |at: Instant| at.elapsed() < every;
+        if written.seen.as_ref().is_some_and(is_fresh)
+            || written.failed_at.is_some_and(has_just_failed)
+        {
+            return;
+        }
+        let org = OrgId(Uuid::nil());
+        let fresh = || Stored::new(Uuid::nil(), org, time, Seen { time });
+        let mut seen = written.seen.take().unwrap_or_else(fresh);
+        seen.value.time = time;
+        match seen.save(&*self.store, time).await {
+            Ok(()) => written.seen = Some(seen),
+            Err(error) => {
+                let error = crate::chain(&error);
+                tracing::warn!(error, "the time could not be written down");
+                written.failed_at = Some(Instant::now());
+                written.seen = self.last_seen().await;
+            }
+        }
+    }
+
+    async fn expect_everybody(&self, by: Duration) {
         loop {
             match entity::ids(&*self.store, Kind::Consumer).await {
                 Ok(ids) => {
                     let now = self.clock.now();
                     let ids = ids.into_iter().map(ConsumerId);
                     return ids.for_each(|id| {
-                        self.expiry.plan().set_back.insert(id);
+                        if !by.is_zero() {
+                            *self.expiry.plan().set_back.entry(id).or_default() += by;
+                        }
                         self.expiry.expect(id, now);
                     });
                 }
@@ -151,7 +237,10 @@ impl Engine {
         let policy = consumer.value.policy();
         match self.end_windows(id, &policy).await {
             Ok(()) => {}
-            Err(StoreError::NoConsumer) => return Ok(()),
+            Err(StoreError::NoConsumer) => {
+                self.expiry.plan().set_back.remove(&id);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         }
         // Only windows: what waits to be delivered again waits for a worker, not for a timer.
@@ -167,33 +256,12 @@ impl Engine {
 
     async fn end_windows(&self, id: ConsumerId, policy: &Policy) -> Result<(), StoreError> {
         let now = self.clock.now();
-        if self.expiry.plan().set_back.contains(&id) {
-            let set_back = &mut |state: &mut Consumer| state.set_back(now, policy);
+        let by = self.expiry.plan().set_back.get(&id).copied();
+        if let Some(by) = by {
+            let set_back = &mut |state: &mut Consumer| state.set_back(now, by, policy);
             self.store.update(id, set_back).await?;
             self.expiry.plan().set_back.remove(&id);
         }
         self.store.expire(id, now, policy).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct At(i64);
-
-    impl Clock for At {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_seconds(self.0)
-        }
-    }
-
-    #[test]
-    fn a_clock_that_was_ahead_while_nobody_looked_was_set_back() {
-        let expiry = Expiry::default();
-        assert!(!expiry.was_set_back(&At(10)));
-        expiry.begins(At(259_200).now());
-        assert!(expiry.was_set_back(&At(12)));
-        assert!(!expiry.was_set_back(&At(13)));
     }
 }

@@ -194,6 +194,7 @@ impl Engine {
         let selection = self.selections.of(id, &consumer.value, &book);
         let policy = consumer.value.policy();
         let now = self.clock.now();
+        self.expiry.saw(now);
         let max_bytes = MAX_ANSWER_BYTES;
         let next = Next {
             now,
@@ -203,12 +204,11 @@ impl Engine {
             batch,
             max_bytes,
         };
-        self.expiry.begins(now);
         // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
         self.expiry.expect(id, now + policy.ack_wait);
         let messages = self.store.next(id, next).await?;
         // The clock may have been set back while this waited for its turn.
-        self.expiry.begins(now);
+        self.expiry.saw(now);
         Ok((consumer, messages, book))
     }
 
@@ -221,18 +221,18 @@ impl Engine {
         let id = ConsumerId(consumer.id);
         let policy = consumer.value.policy();
         let now = self.clock.now();
+        self.expiry.saw(now);
         let mut counts = SettledCounts::default();
         // A step may run again: it counts from nothing each time.
         let step = &mut |state: &mut Consumer| {
             counts = settlement.apply(state, id.number(), now, &policy);
         };
-        self.expiry.begins(now);
         if !settlement.extend.is_empty() {
             // The window may be shorter now than when the timer was set.
             self.expiry.expect(id, now + policy.ack_wait);
         }
         self.store.update(id, step).await?;
-        self.expiry.begins(now);
+        self.expiry.saw(now);
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
     }

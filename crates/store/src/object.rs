@@ -21,6 +21,8 @@ pub enum Kind {
     Token = 6,
     /// A note of what is still to be done after a removal.
     Removal = 7,
+    /// What the time was.
+    Time = 8,
 }
 
 /// An object as it is stored.

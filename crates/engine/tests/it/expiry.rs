@@ -119,5 +119,76 @@ async fn a_clock_that_is_set_back_before_a_start_makes_no_window_longer() {
     cut.expect("no window is longer than it was to be");
     assert_eq!(phases(&desk, id).await.len(), 3);
     desk.clock.leap(61);
-    assert_eq!(desk.next(&consumer).await.len(), 2);
+    assert_eq!(desk.next(&consumer).await.len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_given_back_by_a_clock_that_was_ahead_is_due_when_that_is_set_right() {
+    let mut desk = Desk::new().await;
+    for id in ["a", "b"] {
+        desk.put(CUSTOMER, id, Some("{}")).await;
+    }
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let id = ConsumerId(consumer.id);
+    desk.clock.leap(10 * 3_600);
+    let messages = desk.next(&consumer).await;
+    let nack = |at: usize, delay| (messages[at].leased.token(id.number()), delay, None);
+    let day = LONGEST_DELAY;
+    let settlement = Settlement {
+        nack: vec![nack(0, Duration::ZERO), nack(1, day)],
+        ..Settlement::default()
+    };
+    let settled = desk.engine.settle(&consumer, &settlement).await.unwrap();
+    assert_eq!(settled.settled, 2);
+    let mut wake = desk.store.watch_consumer(id).await.unwrap();
+    desk.clock.leap(-10 * 3_600);
+    // Whoever asks for more notices.
+    assert_eq!(desk.next(&consumer).await.len(), 0);
+    let is_due = |phase: &Phase| matches!(phase, Phase::Nacked(due) if *due <= desk.clock.now());
+    let moved = async {
+        while !phases(&desk, id).await.iter().any(is_due) {
+            wake.changed().await.unwrap();
+        }
+    };
+    let moved = tokio::time::timeout(Duration::from_secs(30), moved).await;
+    moved.expect("it is due at once, as it was to be");
+    let again = desk.next(&consumer).await;
+    assert_eq!(again.len(), 1, "the other waits for its day");
+    let latest = desk.clock.now() + day;
+    for phase in phases(&desk, id).await {
+        assert!(!matches!(phase, Phase::Nacked(due) if due > latest));
+    }
+}
+
+#[tokio::test]
+async fn a_start_cuts_no_window_that_a_worker_was_promised() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", Some("{}")).await;
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let promised = ConsumerId(consumer.id);
+    assert_eq!(desk.next(&consumer).await.len(), 1);
+    let before = phases(&desk, promised).await;
+    let mut shorter = consumer.value.clone();
+    shorter.ack_wait_ms = 1_000;
+    let updating = desk.engine.update_consumer(consumer, shorter);
+    updating.await.unwrap();
+    // Another one, that the timer comes to after it.
+    let other = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let other_id = ConsumerId(other.id);
+    assert!(other_id > promised);
+    let mut value = other.value.clone();
+    value.ack_wait_ms = 30_000;
+    let (other, _) = desk.engine.update_consumer(other, value).await.unwrap();
+    assert_eq!(desk.next(&other.consumer).await.len(), 1);
+    let mut wake = desk.store.watch_consumer(other_id).await.unwrap();
+    desk.clock.leap(31);
+    desk.restart().await;
+    let ends = async {
+        while expired(&desk, other_id).await == 0 {
+            wake.changed().await.unwrap();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
+    ended.expect("the timer has come to the other one");
+    assert_eq!(phases(&desk, promised).await, before);
 }

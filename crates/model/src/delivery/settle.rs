@@ -85,20 +85,23 @@ impl Consumer {
         }
     }
 
-    /// The clock was set back, or may have been: what happens by itself happens no later than if it
-    /// had begun now.
-    pub fn set_back(&mut self, now: Timestamp, policy: &Policy) {
+    /// The clock was set back by so much: what was to happen by itself happens that much earlier, if
+    /// not at once. A window that may have begun since is left alone.
+    pub fn set_back(&mut self, now: Timestamp, by: Duration, policy: &Policy) {
         let later: Vec<(u64, Outstanding)> = self
             .outstanding
             .iter()
             .filter_map(|(idx, entry)| {
                 let phase = match entry.phase {
                     Phase::Leased { until, gone } => Phase::Leased {
-                        until: until.min(now + policy.ack_wait),
+                        until: until.min((until - by).max(now + policy.ack_wait)),
                         gone,
                     },
                     Phase::Expired(at) => Phase::Expired(at.min(now)),
-                    Phase::Nacked(due) => Phase::Nacked(due.min(now + LONGEST_DELAY)),
+                    Phase::Nacked(due) => {
+                        let latest = (due - by).max(now).min(now + LONGEST_DELAY);
+                        Phase::Nacked(due.min(latest))
+                    }
                 };
                 let entry = entry.clone();
                 (phase != entry.phase).then_some((*idx, Outstanding { phase, ..entry }))

@@ -200,9 +200,10 @@ impl World {
             }),
             Op::Advance { seconds } => self.now = self.now + Duration::from_secs(seconds),
             Op::SetBack { seconds } => {
-                self.now = self.now - Duration::from_secs(seconds);
-                self.real.set_back(self.now, &self.policy);
-                self.naive.set_back(self.now, &self.policy);
+                let by = Duration::from_secs(seconds);
+                self.now = self.now - by;
+                self.real.set_back(self.now, by, &self.policy);
+                self.naive.set_back(self.now, by, &self.policy);
             }
             Op::Reload => self.reload(),
             Op::LoseDeliveries => self.lose_deliveries(),

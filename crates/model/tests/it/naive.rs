@@ -2,6 +2,7 @@
 //! state, looked through from end to end for every question.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use headrace_model::delivery::{DeadLetter, LONGEST_DELAY, Policy};
 use headrace_model::{RecordId, Timestamp};
@@ -291,14 +292,19 @@ impl Naive {
         }
     }
 
-    pub(crate) fn set_back(&mut self, now: Timestamp, policy: &Policy) {
+    pub(crate) fn set_back(&mut self, now: Timestamp, by: Duration, policy: &Policy) {
+        let fresh = now + policy.ack_wait;
         for version in &mut self.log {
             match &mut version.state {
-                State::Out { until, .. } => *until = (*until).min(now + policy.ack_wait),
+                State::Out { until, .. } if *until > fresh => *until = (*until - by).max(fresh),
+                State::Out { .. } => {}
                 State::Wait {
                     due, expired: true, ..
                 } => *due = (*due).min(now),
-                State::Wait { due, .. } => *due = (*due).min(now + LONGEST_DELAY),
+                State::Wait { due, .. } if *due > now => {
+                    *due = (*due - by).clamp(now, now + LONGEST_DELAY);
+                }
+                State::Wait { .. } => {}
                 State::New | State::Done => {}
             }
         }
