@@ -152,10 +152,6 @@ impl Engine {
         let mut unapplied = consumer.value.unapplied;
         if restart {
             unapplied.restart = Some(self.position_of(consumer.org, &value).await?);
-            let look = &mut |state: &headrace_model::delivery::Consumer| {
-                unapplied.generation = state.generation();
-            };
-            self.store.inspect(ConsumerId(consumer.id), look).await?;
         }
         unapplied.refilter |= refilter;
         consumer.value = HttpConsumer { unapplied, ..value };
@@ -173,27 +169,22 @@ impl Engine {
     /// Does what saved settings still have to do to the consumer's state. Under the consumer's closed
     /// gate, or before anything is handed out.
     pub(crate) async fn apply(&self, consumer: &mut Stored<HttpConsumer>) -> Result<(), Error> {
-        let Unapplied {
-            restart,
-            generation,
-            refilter,
-        } = consumer.value.unapplied;
+        let Unapplied { restart, refilter } = consumer.value.unapplied;
         if consumer.value.unapplied.is_nothing() {
             return Ok(());
         }
         breakpoint(Breakpoint::Decided);
         if let Some(position) = restart {
-            // Once: the note may have outlived what it asks for.
-            let step = &mut |state: &mut headrace_model::delivery::Consumer| {
-                if state.generation() == generation {
-                    state.reset(position);
-                }
-            };
-            self.store.update(ConsumerId(consumer.id), step).await?;
+            consumer.value.unapplied.restart = None;
+            let without = consumer.as_changed(self.clock.now())?;
+            let id = ConsumerId(consumer.id);
+            self.store.restart(id, position, without).await?;
+            consumer.stored();
         }
-        if refilter {
-            self.refilter(consumer).await?;
+        if !refilter {
+            return Ok(());
         }
+        self.refilter(consumer).await?;
         consumer.value.unapplied = Unapplied::default();
         consumer.save(&*self.store, self.clock.now()).await
     }

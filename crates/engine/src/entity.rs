@@ -170,11 +170,21 @@ impl<T: Entity> Stored<T> {
         store: &dyn Store,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.updated_at = now.max(self.updated_at);
-        writes.push(self.put()?);
+        writes.push(self.as_changed(now)?);
         store.write(writes).await?;
-        self.revision += 1;
+        self.stored();
         Ok(())
+    }
+
+    /// The write that stores it, as changed `now`.
+    pub(crate) fn as_changed(&mut self, now: Timestamp) -> Result<Write, Error> {
+        self.updated_at = now.max(self.updated_at);
+        self.put()
+    }
+
+    /// That was written.
+    pub(crate) fn stored(&mut self) {
+        self.revision += 1;
     }
 }
 

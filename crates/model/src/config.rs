@@ -203,9 +203,6 @@ pub struct HttpConsumer {
 pub struct Unapplied {
     /// Start anew at this position.
     pub restart: Option<u64>,
-    /// The generation of the state that is to start anew: one of another has done so already.
-    #[serde(default)]
-    pub generation: u32,
     /// Drop what is outstanding and does not match the filter.
     pub refilter: bool,
 }

@@ -196,6 +196,9 @@ pub trait Store: Send + Sync + 'static {
         step: &mut (dyn for<'c> FnMut(&'c mut Consumer) + Send),
     ) -> Result<()>;
 
+    /// Has a consumer begin anew at this position, and writes an object: both, or neither.
+    async fn restart(&self, consumer: ConsumerId, position: u64, with: Write) -> Result<()>;
+
     /// From here on messages are handed out: called once, when what the last run left undone is done.
     /// Where that run did not end well, every consumer's generation rises: deliveries may have been
     /// forgotten, and no later one may have the token of one of those.

@@ -259,6 +259,12 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn restart(&self, consumer: ConsumerId, position: u64, with: Write) -> Result<()> {
+        self.begin_anew(consumer, position, &with).await?;
+        breakpoint(Breakpoint::Settled);
+        Ok(())
+    }
+
     async fn inspect(
         &self,
         consumer: ConsumerId,

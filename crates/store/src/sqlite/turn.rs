@@ -16,12 +16,12 @@ use headrace_model::{ConsumerId, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
 
-use super::SqliteStore;
 use super::consumers::{Active, ConsumerCell};
 use super::journal::{self, Place, Plain, Rows};
 use super::steps::{self, Loaded, Step};
 use super::writer::Pending;
-use crate::{Counts, Result, Selection, StoreError};
+use super::{SqliteStore, cache, objects};
+use crate::{Counts, Result, Selection, StoreError, Write};
 
 /// Exclusive use of a consumer's state. Ends with [`SqliteStore::submit`] or
 /// [`SqliteStore::settled`]; a turn that is given up on, because reading failed or the caller has
@@ -101,6 +101,16 @@ impl SqliteStore {
     /// Sends what the step changed on its way; `None` when it changed nothing, or what it was computed
     /// on was lost. `buries` where it may take from the dead letters or add to them.
     pub(super) fn submit(&self, turn: &mut Turn, buries: bool) -> Result<Option<Submitted>> {
+        self.submit_with(turn, buries, None)
+    }
+
+    /// The same, together with an object: that is the writer's.
+    fn submit_with(
+        &self,
+        turn: &mut Turn,
+        buries: bool,
+        with: Option<&Write>,
+    ) -> Result<Option<Submitted>> {
         let changes = turn.active.machine.take_changes();
         if changes.is_empty() {
             turn.ended = true;
@@ -110,6 +120,7 @@ impl SqliteStore {
         // What is with the writer must be written first.
         let is_plain = changes.iter().all(journal::is_plain)
             && !buries
+            && with.is_none()
             && turn.cell.unsettled.load(Ordering::SeqCst) == 0;
         // Where it could not be written, this was computed on what is not there. Looked at second: a
         // step that is lost says so before it counts as settled.
@@ -150,7 +161,9 @@ impl SqliteStore {
         let cell = Arc::clone(&turn.cell);
         cell.unsettled.fetch_add(1, Ordering::SeqCst);
         let (journal, no, rows) = (Arc::clone(&self.journal), step.no, rows(&step.changes));
+        let (cache, changed) = (Arc::clone(&self.cache), with.map(cache::written));
         let after = move |written: Option<&Stepped>| {
+            cache.forget(changed.as_slice());
             match written {
                 Some(stepped) => {
                     stepped.before.written();
@@ -165,7 +178,11 @@ impl SqliteStore {
             }
         };
         let journal = Arc::clone(&self.journal);
+        let with = with.cloned();
         let write = move |db: &Connection| {
+            if let Some(with) = &with {
+                objects::write(db, with)?;
+            }
             let before = journal.write_one(db, step.no)?;
             let dead = steps::write(db, &step)?;
             Ok(Stepped { dead, before })
@@ -234,6 +251,23 @@ impl SqliteStore {
                         Safe::FromKills => Ok(()),
                     };
                 }
+            }
+        }
+    }
+
+    /// Begins anew at this position, and writes the object.
+    pub(super) async fn begin_anew(
+        &self,
+        id: ConsumerId,
+        position: u64,
+        with: &Write,
+    ) -> Result<()> {
+        loop {
+            let mut turn = self.turn(id).await?;
+            turn.active.machine.reset(position);
+            if let Some(submitted) = self.submit_with(&mut turn, true, Some(with))? {
+                drop(turn);
+                return self.until(Safe::FromPowerCuts, submitted).await;
             }
         }
     }

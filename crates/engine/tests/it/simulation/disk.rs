@@ -219,6 +219,11 @@ impl Store for Disk {
         self.call("update", self.store.update(consumer, step)).await
     }
 
+    async fn restart(&self, consumer: ConsumerId, position: u64, with: Write) -> Result<()> {
+        self.call("restart", self.store.restart(consumer, position, with))
+            .await
+    }
+
     async fn begin(&self) -> Result<()> {
         self.call("begin", self.store.begin()).await
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headrace_model::ConsumerId;
 use headrace_model::delivery::{Policy, Settled};
-use headrace_store::{Next, Selection, Store, StoreError};
+use headrace_model::{ConsumerId, OrgId};
+use headrace_store::{Kind, Next, Object, Selection, Store, StoreError, Write};
 use uuid::Uuid;
 
 use super::Backend;
@@ -282,6 +282,48 @@ pub(crate) async fn an_answer_stops_at_the_byte_limit(backend: &impl Backend) {
             .collect::<Vec<_>>(),
         [3]
     );
+}
+
+pub(crate) async fn a_restart_and_its_object_are_both_written_or_neither(backend: &impl Backend) {
+    let store = backend.open().await;
+    fill(&*store, &["a"]).await;
+    let worker = Worker::new(&*store).await;
+    for message in worker.next(200, 9).await {
+        worker.ack(&message).await;
+    }
+    let object = |revision| Object {
+        kind: Kind::Consumer,
+        id: CONSUMER.0,
+        org: OrgId(Uuid::nil()),
+        revision,
+        names: Vec::new(),
+        body: b"{}".to_vec(),
+        created_at: at(1),
+        updated_at: at(1),
+    };
+    let restart = async |revision| {
+        let with = Write::Put(object(revision));
+        store.restart(CONSUMER, 0, with).await
+    };
+    let refused = restart(7).await;
+    assert!(matches!(refused, Err(StoreError::Changed { .. })));
+    assert_eq!(brief(&worker.next(201, 9).await), Vec::<String>::new());
+    assert!(
+        store
+            .object(Kind::Consumer, CONSUMER.0)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    restart(0).await.unwrap();
+    assert!(
+        store
+            .object(Kind::Consumer, CONSUMER.0)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(brief(&worker.next(202, 9).await), ["a=1×1"]);
 }
 
 pub(crate) async fn a_reset_begins_anew(backend: &impl Backend) {

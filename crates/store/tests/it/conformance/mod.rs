@@ -95,6 +95,7 @@ macro_rules! conformance {
             nothing_beyond_upto_is_delivered,
             an_answer_stops_at_the_byte_limit,
             a_reset_begins_anew,
+            a_restart_and_its_object_are_both_written_or_neither,
             a_changed_filter_drops_what_no_longer_matches,
             a_window_that_ends_is_told,
             whoever_waits_is_woken,
