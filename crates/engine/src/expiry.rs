@@ -64,6 +64,13 @@ struct Plan {
     set_back: HashMap<ConsumerId, Duration>,
 }
 
+impl Plan {
+    fn set_back_by(&mut self, back: Duration, now: Timestamp) {
+        self.newest = Some(now);
+        self.jumped += back;
+    }
+}
+
 impl Expiry {
     /// Something of this consumer ends at `at`, or later.
     pub(crate) fn expect(&self, consumer: ConsumerId, at: Timestamp) {
@@ -89,9 +96,18 @@ impl Expiry {
             plan.newest = Some(newest.max(now));
             return;
         }
-        plan.newest = Some(now);
-        plan.jumped += back;
+        plan.set_back_by(back, now);
         self.sooner.notify_one();
+    }
+
+    /// What began at `then` is written by `now`. Where the clock was set back in between, those who have
+    /// noticed do not know of it.
+    pub(crate) fn began(&self, then: Timestamp, now: Timestamp) {
+        let back = then.since(now);
+        if back > SLIP {
+            self.plan().set_back_by(back, now);
+            self.sooner.notify_one();
+        }
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -123,7 +139,7 @@ impl Engine {
             failed_at: None,
         };
         if let Some(seen) = &written.seen {
-            self.expiry.saw(seen.value.time);
+            self.expiry.began(seen.value.time, self.clock.now());
         }
         let mut is_first = true;
         while !self.stop.is_cancelled() {

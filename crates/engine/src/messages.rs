@@ -207,8 +207,7 @@ impl Engine {
         // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
         self.expiry.expect(id, now + policy.ack_wait);
         let messages = self.store.next(id, next).await?;
-        // The clock may have been set back while this waited for its turn.
-        self.expiry.saw(now);
+        self.expiry.began(now, self.clock.now());
         Ok((consumer, messages, book))
     }
 
@@ -232,7 +231,7 @@ impl Engine {
             self.expiry.expect(id, now + policy.ack_wait);
         }
         self.store.update(id, step).await?;
-        self.expiry.saw(now);
+        self.expiry.began(now, self.clock.now());
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
     }

@@ -150,7 +150,7 @@ pub(super) async fn apply_work(
     began: Option<Timestamp>,
 ) -> Result<(), Failure> {
     let mut news = Vec::with_capacity(work.seen.len());
-    let mut unknown = Vec::new();
+    let mut unknown = HashMap::new();
     for seen in work.seen.into_values() {
         let is_before = |began| seen.updated_at.is_some_and(|at| at + DOUBT < began);
         let is_old = began.is_some_and(is_before);
@@ -158,12 +158,14 @@ pub(super) async fn apply_work(
             news.push(seen);
         } else if seen.content != Content::Gone {
             match watched.sweeps() {
-                true => unknown.push(seen.upstream_id),
+                true => drop(unknown.insert(seen.upstream_id.clone(), seen)),
                 false => news.push(seen),
             }
         }
     }
-    watched.read_wanted(unknown).await?;
+    let refused = watched.read_wanted(unknown.keys().cloned().collect());
+    // Nothing else tells of those.
+    news.extend(refused.await?.iter().filter_map(|id| unknown.remove(id)));
     let mut changed = watched.store(news, Vec::new()).await?;
     changed += watched.refetch(work.refetch, Priority::Refetch).await?;
     for parent in work.relist {

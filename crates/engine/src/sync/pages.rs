@@ -156,6 +156,9 @@ impl Watched {
             let (page, response) = match self.ask_page(&request, cursor.as_ref(), priority).await {
                 Ok(Asked::Page(page)) => page,
                 Ok(Asked::Elsewhere(at)) => {
+                    if at.is_none() {
+                        rows.clear();
+                    }
                     (cursor, course) = (at, Course::default());
                     continue;
                 }

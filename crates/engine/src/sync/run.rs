@@ -87,6 +87,9 @@ impl Watched {
             self.measure(run).await?;
             let from = run.aim.from().max(self.context.cutoff());
             let priority = run.priority();
+            if run.at.is_none() {
+                course = Course::default();
+            }
             let fetched = match ahead.take() {
                 Some(fetched) => fetched,
                 None => {

@@ -131,7 +131,7 @@ impl Watched {
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
-        let seen = self.look_and_tell(ids, priority).await?;
+        let (seen, _) = self.look_and_tell(ids, priority).await?;
         self.store(seen, Vec::new()).await
     }
 
@@ -146,16 +146,17 @@ impl Watched {
     }
 
     /// Reads records by ids that a user gave or a late event names. One that neither the provider nor
-    /// the stream knows leaves no trace; one that the provider refuses is told.
-    pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<(), Failure> {
+    /// the stream knows leaves no trace; one that the provider refuses is told, and answered.
+    pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<Vec<String>, Failure> {
         let mut known = Vec::new();
-        for seen in self.look_and_tell(ids, Priority::Refetch).await? {
+        let (seen, refused) = self.look_and_tell(ids, Priority::Refetch).await?;
+        for seen in seen {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
             }
         }
         self.store(known, Vec::new()).await?;
-        Ok(())
+        Ok(refused)
     }
 
     /// Reads a record by its id.
@@ -179,11 +180,11 @@ impl Watched {
         &self,
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
-    ) -> Result<Vec<Observation>, Failure> {
+    ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
         let (seen, refused) = self.look_each(ids, priority).await?;
         let board = &self.context.board;
-        board.set(&self.id, |live| live.refuse(refused));
-        Ok(seen)
+        board.set(&self.id, |live| live.refuse(refused.clone()));
+        Ok((seen, refused))
     }
 
     /// What was found, and the ids that the provider refuses to read.
