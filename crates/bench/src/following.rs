@@ -28,7 +28,7 @@ type Answered = Arc<Mutex<Option<Instant>>>;
 pub(crate) async fn run(report: &mut Report, count: usize) -> Result<()> {
     let stripe = Stripe::new(StripeOptions::default());
     stripe.seed(Collection::Customer, count);
-    let answered: Answered = Answered::default();
+    let answered = Answered::default();
     let note = Arc::clone(&answered);
     let router = stripe
         .router()

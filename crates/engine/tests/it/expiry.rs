@@ -31,15 +31,8 @@ async fn a_consumer_that_cannot_be_read_keeps_no_other_from_its_timer() {
     desk.store.write(vec![Write::Put(broken)]).await.unwrap();
     desk.clock.leap(61);
     let id = ConsumerId(consumer.id);
-    let mut wake = desk.store.watch_consumer(id).await.unwrap();
     desk.restart().await;
-    let ends = async {
-        while expired(&desk, id).await == 0 {
-            wake.changed().await.unwrap();
-        }
-    };
-    let ends = tokio::time::timeout(Duration::from_secs(60), ends);
-    ends.await.expect("the window ends");
+    until_any(&desk, id, is_expired, "the window ends").await;
 }
 
 async fn phases(desk: &Desk, id: ConsumerId) -> Vec<Phase> {
@@ -51,10 +44,24 @@ async fn phases(desk: &Desk, id: ConsumerId) -> Vec<Phase> {
     phases
 }
 
-async fn expired(desk: &Desk, id: ConsumerId) -> usize {
-    let phases = phases(desk, id).await;
-    let ended = |phase: &&Phase| matches!(phase, Phase::Expired(_));
-    phases.iter().filter(ended).count()
+fn is_expired(phase: &Phase) -> bool {
+    matches!(phase, Phase::Expired(_))
+}
+
+/// Waits until what is outstanding is as wanted.
+async fn until(desk: &Desk, id: ConsumerId, wanted: impl Fn(&[Phase]) -> bool, what: &str) {
+    let mut wake = desk.store.watch_consumer(id).await.unwrap();
+    let comes = async {
+        while !wanted(&phases(desk, id).await) {
+            wake.changed().await.unwrap();
+        }
+    };
+    let came = tokio::time::timeout(Duration::from_secs(30), comes).await;
+    came.expect(what);
+}
+
+async fn until_any(desk: &Desk, id: ConsumerId, wanted: impl Fn(&Phase) -> bool, what: &str) {
+    until(desk, id, |phases| phases.iter().any(&wanted), what).await;
 }
 
 #[tokio::test]
@@ -70,16 +77,10 @@ async fn a_window_that_was_made_shorter_by_an_extend_ends_by_itself() {
         extend: vec![messages[0].leased.token(id.number())],
         ..Settlement::default()
     };
-    let mut wake = desk.store.watch_consumer(id).await.unwrap();
     let settled = desk.engine.settle(&shorter, &settlement).await.unwrap();
     assert_eq!(settled.settled, 1);
-    let ends = async {
-        while expired(&desk, id).await == 0 {
-            wake.changed().await.unwrap();
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
-    ended.expect("the window ends before the minute that it was");
+    let ends = "the window ends before the minute that it was";
+    until_any(&desk, id, is_expired, ends).await;
 }
 
 #[tokio::test]
@@ -109,14 +110,8 @@ async fn a_clock_that_is_set_back_before_a_start_makes_no_window_longer() {
         Phase::Nacked(due) => due < longest + LONGEST_DELAY,
     };
     // Written in the background of the start.
-    let mut wake = desk.store.watch_consumer(id).await.unwrap();
-    let cut = async {
-        while !phases(&desk, id).await.iter().all(is_cut) {
-            wake.changed().await.unwrap();
-        }
-    };
-    let cut = tokio::time::timeout(Duration::from_secs(30), cut).await;
-    cut.expect("no window is longer than it was to be");
+    let all_cut = |phases: &[Phase]| phases.iter().all(is_cut);
+    until(&desk, id, all_cut, "no window is longer than it was to be").await;
     assert_eq!(phases(&desk, id).await.len(), 3);
     desk.clock.leap(61);
     assert_eq!(desk.next(&consumer).await.len(), 3);
@@ -140,18 +135,11 @@ async fn what_was_given_back_by_a_clock_that_was_ahead_is_due_when_that_is_set_r
     };
     let settled = desk.engine.settle(&consumer, &settlement).await.unwrap();
     assert_eq!(settled.settled, 2);
-    let mut wake = desk.store.watch_consumer(id).await.unwrap();
     desk.clock.leap(-10 * 3_600);
     // Whoever asks for more notices.
     assert_eq!(desk.next(&consumer).await.len(), 0);
     let is_due = |phase: &Phase| matches!(phase, Phase::Nacked(due) if *due <= desk.clock.now());
-    let moved = async {
-        while !phases(&desk, id).await.iter().any(is_due) {
-            wake.changed().await.unwrap();
-        }
-    };
-    let moved = tokio::time::timeout(Duration::from_secs(30), moved).await;
-    moved.expect("it is due at once, as it was to be");
+    until_any(&desk, id, is_due, "it is due at once, as it was to be").await;
     let again = desk.next(&consumer).await;
     assert_eq!(again.len(), 1, "the other waits for its day");
     let latest = desk.clock.now() + day;
@@ -180,15 +168,9 @@ async fn a_start_cuts_no_window_that_a_worker_was_promised() {
     value.ack_wait_ms = 30_000;
     let (other, _) = desk.engine.update_consumer(other, value).await.unwrap();
     assert_eq!(desk.next(&other.consumer).await.len(), 1);
-    let mut wake = desk.store.watch_consumer(other_id).await.unwrap();
     desk.clock.leap(31);
     desk.restart().await;
-    let ends = async {
-        while expired(&desk, other_id).await == 0 {
-            wake.changed().await.unwrap();
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_secs(30), ends).await;
-    ended.expect("the timer has come to the other one");
+    let come = "the timer has come to the other one";
+    until_any(&desk, other_id, is_expired, come).await;
     assert_eq!(phases(&desk, promised).await, before);
 }

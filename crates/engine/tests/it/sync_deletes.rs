@@ -113,14 +113,7 @@ async fn a_record_that_a_list_leaves_out_is_not_deleted() {
     rig.until_read().await;
     let before = rig.rows().await.len();
     assert!(before > 0);
-    let empty = FaultKind::RawBody(r#"{"object":"list","has_more":false,"data":[]}"#.into());
-    rig.stripe.faults().push(Fault {
-        path: "/v1/charges".to_owned(),
-        method: None,
-        skip: 0,
-        times: 1,
-        kind: empty,
-    });
+    rig.list_nothing_once("/v1/charges");
     let reread = supervisor.backfill(
         rig.sync,
         "stripe:charge",
@@ -137,20 +130,32 @@ async fn a_record_that_a_list_leaves_out_is_not_deleted() {
     rig.stop().await;
 }
 
-#[tokio::test]
-async fn what_is_listed_again_goes_back_to_the_last_listing() {
-    let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
+fn charge(rig: &Rig) {
+    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
+    rig.stripe.create(Collection::Charge, charge).unwrap();
+}
+
+async fn read_and_stop(rig: &mut Rig) {
     rig.stripe.seed_all(30);
     rig.start().await;
     rig.until_read().await;
     rig.stop().await;
-    // Longer ago than the window by the time anybody looks.
-    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
-    rig.stripe.create(Collection::Charge, charge).unwrap();
-    rig.clock.leap(50 * DAY);
+}
+
+async fn found_by_the_next_start(rig: &mut Rig) {
     rig.start().await;
     rig.until_equal(&[Collection::BalanceTransaction]).await;
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_listed_again_goes_back_to_the_last_listing() {
+    let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
+    read_and_stop(&mut rig).await;
+    // Longer ago than the window by the time anybody looks.
+    charge(&rig);
+    rig.clock.leap(50 * DAY);
+    found_by_the_next_start(&mut rig).await;
 }
 
 #[tokio::test]
@@ -158,32 +163,20 @@ async fn a_clock_that_was_ahead_leaves_nothing_out_between_two_listings() {
     let ahead = 40 * DAY;
     let collections = ["balance_transaction"];
     let mut rig = Rig::with_provider_behind(StripeOptions::default(), &collections, ahead).await;
-    rig.stripe.seed_all(30);
-    rig.start().await;
-    rig.until_read().await;
-    rig.stop().await;
-    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
-    rig.stripe.create(Collection::Charge, charge).unwrap();
+    read_and_stop(&mut rig).await;
+    charge(&rig);
     // Longer than the window, and not as long as the clock was ahead.
     rig.clock.leap(35 * DAY);
-    rig.start().await;
-    rig.until_equal(&[Collection::BalanceTransaction]).await;
-    rig.stop().await;
+    found_by_the_next_start(&mut rig).await;
 }
 
 #[tokio::test]
 async fn a_clock_that_was_set_back_does_not_put_listing_again_off() {
     let mut rig = Rig::new(StripeOptions::default(), &["balance_transaction"]).await;
-    rig.stripe.seed_all(30);
-    rig.start().await;
-    rig.until_read().await;
-    rig.stop().await;
+    read_and_stop(&mut rig).await;
     rig.clock.leap(-DAY);
-    let charge = json!({"amount": 100, "currency": "eur", "source": "tok_visa"});
-    rig.stripe.create(Collection::Charge, charge).unwrap();
-    rig.start().await;
-    rig.until_equal(&[Collection::BalanceTransaction]).await;
-    rig.stop().await;
+    charge(&rig);
+    found_by_the_next_start(&mut rig).await;
 }
 
 #[tokio::test]

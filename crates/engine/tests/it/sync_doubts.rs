@@ -45,6 +45,17 @@ fn put(rig: &Rig, note: &str) {
     }
 }
 
+/// A rig that was stopped when it had read records.
+async fn rig_that_read_first(page_size: Option<u32>) -> Rig {
+    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
+    rig.settings.page_size = page_size;
+    put(&rig, "first");
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig
+}
+
 async fn until_stream_has(rig: &Rig, note: &str) {
     let is_there = |row: &Row| {
         let data: Value = serde_json::from_slice(&row.data).unwrap();
@@ -83,11 +94,7 @@ async fn until_it_is(rig: &Rig, activity: Activity) {
 /// What stands before the provider may refuse for a while what it does not at other times.
 #[tokio::test]
 async fn a_doubt_is_not_settled_by_a_refusal() {
-    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
-    put(&rig, "first");
-    rig.start().await;
-    rig.until_read().await;
-    rig.stop().await;
+    let mut rig = rig_that_read_first(None).await;
     rig.clock.leap(-DAY);
     put(&rig, "second");
     let refusal = FaultKind::Status {
@@ -107,12 +114,7 @@ async fn a_doubt_is_not_settled_by_a_refusal() {
 
 #[tokio::test]
 async fn doubts_that_a_crash_left_about_a_page_are_settled_by_the_next_start() {
-    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
-    rig.settings.page_size = Some(1);
-    put(&rig, "first");
-    rig.start().await;
-    rig.until_read().await;
-    rig.stop().await;
+    let mut rig = rig_that_read_first(Some(1)).await;
     // What is read from now on seems older than what was.
     rig.clock.leap(-DAY);
     put(&rig, "second");
@@ -130,11 +132,7 @@ async fn doubts_that_a_crash_left_about_a_page_are_settled_by_the_next_start() {
 /// A rig whose records have changed, and seem older than what the stream holds of them. They are not
 /// due to be listed.
 async fn rig_of_seemingly_older_records() -> Rig {
-    let mut rig = Rig::new(StripeOptions::default(), &[UNTOLD]).await;
-    put(&rig, "first");
-    rig.start().await;
-    rig.until_read().await;
-    rig.stop().await;
+    let mut rig = rig_that_read_first(None).await;
     rig.clock.leap(600);
     put(&rig, "ahead");
     let supervisor = rig.start().await;
@@ -173,14 +171,7 @@ async fn doubts_about_the_last_page_of_a_reading_outlive_a_crash() {
 #[tokio::test]
 async fn doubts_about_what_a_list_left_out_outlive_a_crash() {
     let mut rig = rig_of_seemingly_older_records().await;
-    let empty = FaultKind::RawBody(r#"{"object":"list","has_more":false,"data":[]}"#.into());
-    rig.stripe.faults().push(Fault {
-        path: "/v1/shipping_rates".to_owned(),
-        method: None,
-        skip: 0,
-        times: 1,
-        kind: empty,
-    });
+    rig.list_nothing_once("/v1/shipping_rates");
     refuse_reads_after(&rig, 3);
     let all = Reread::All {
         confirm_deletes: false,

@@ -17,6 +17,7 @@ use headrace_model::retry::Backoff;
 use headrace_model::seal::Keyring;
 use headrace_model::{CredentialId, OrgId, StreamId, SyncId, Timestamp};
 use headrace_sandbox::stripe::{Collection, Stripe, StripeOptions};
+use headrace_sandbox::{Fault, FaultKind};
 use headrace_store::{Kind, Object, Range, Row, Selection, Store, Write};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -70,6 +71,18 @@ impl Rig {
     /// A rig whose sync is not running yet.
     pub(crate) async fn new(options: StripeOptions, collections: &[&str]) -> Self {
         Self::with_provider_behind(options, collections, 0).await
+    }
+
+    /// The next list at this path has nothing in it.
+    pub(crate) fn list_nothing_once(&self, path: &str) {
+        let empty = r#"{"object":"list","has_more":false,"data":[]}"#;
+        self.stripe.faults().push(Fault {
+            path: path.to_owned(),
+            method: None,
+            skip: 0,
+            times: 1,
+            kind: FaultKind::RawBody(empty.into()),
+        });
     }
 
     /// A rig whose provider's clock is behind this machine's by so many seconds.

@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::rng::Rng;
 use super::wire::Arrivals;
 
-/// A step of this, in microseconds, is one that the server's clock may follow at once.
+/// A step of this, in microseconds, is one that the server's clock follows, back at once.
 const FAR: i64 = 2 * 3_600_000_000;
 
 /// When every simulation begins.
