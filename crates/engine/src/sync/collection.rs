@@ -228,7 +228,16 @@ impl Reconciler {
             .take(count)
             .cloned()
             .collect::<Vec<_>>();
-        self.watched.read_wanted(ids).await?;
+        let mut unknown = Vec::new();
+        let mut held = Vec::new();
+        for id in self.watched.read_wanted(ids).await? {
+            match self.watched.is_held(&id).await? {
+                true => held.push(id),
+                false => unknown.push(id),
+            }
+        }
+        self.watched.note_refused(held).await?;
+        self.watched.tell_refused(unknown);
         self.save(|state| drop(state.wanted.drain(..count))).await
     }
 
@@ -263,8 +272,7 @@ impl Reconciler {
     async fn reread(&mut self, reread: Reread) -> Result<(), Failure> {
         match reread {
             Reread::UpstreamIds(ids) => {
-                let board = &self.watched.context.board;
-                board.set(&self.watched.id, |live| live.refused.clear());
+                self.watched.tell_noted().await?;
                 self.save(|state| state.wanted.extend(ids)).await
             }
             Reread::All { confirm_deletes } => {
@@ -293,12 +301,19 @@ impl Reconciler {
     ) -> Result<(), Failure> {
         let mut state = self.state.clone();
         change(&mut state);
+        let is_complete = run.aim.is_complete();
         state.run = Some(run);
         let mut cursors = vec![self.watched.document(&state)?];
         cursors.extend(self.watched.forgotten_notes());
+        if is_complete {
+            cursors.extend(self.watched.forgotten_refusals());
+        }
         self.watched.store(Vec::new(), cursors).await?;
         self.state = state;
         self.watched.publish(&self.state);
+        if is_complete {
+            self.watched.tell_noted().await?;
+        }
         Ok(())
     }
 

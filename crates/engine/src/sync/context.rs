@@ -1,6 +1,7 @@
 //! What the reconcilers of one running sync share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headrace_model::config::Sync;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::credential::InUse;
 use super::failure::Failure;
+use super::refused::Refusals;
 use super::supervisor::Parts;
 use crate::outbound::{Account, Call, CallError, Response};
 
@@ -29,6 +31,7 @@ pub(super) struct Context {
     pub(super) credential: InUse,
     pub(super) fence: Fence,
     pub(super) board: Arc<Board>,
+    pub(super) refusals: Refusals,
     /// Cancelled when the reconcilers are to end.
     pub(super) stop: CancellationToken,
     /// Cancelled when the store says that another node has the lease.
@@ -62,8 +65,17 @@ impl Context {
     pub(super) fn cutoff(&self) -> Option<Timestamp> {
         let days = u64::from(self.sync.max_age_days?);
         let now = self.now().min(self.provider_now());
-        let cutoff = now - std::time::Duration::from_secs(days * 86_400);
+        let cutoff = now - Duration::from_secs(days * 86_400);
         self.knows_provider_time().then_some(cutoff)
+    }
+
+    /// Waits; given up when the sync stops.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Failure::Stopped),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
     }
 
     /// Asks the provider; given up when the sync stops.

@@ -208,7 +208,7 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
     }
     if let Some(first) = live.refused.first() {
         warnings.push(format!(
-            "{} of the records of {id} that were asked for cannot be read by the provider's word, {first} for one: ask for others to end this warning.",
+            "The provider refuses to show {} of the records of {id} by id, {first} for one: what changed of them may be missing. Those that the stream has or an event named are asked for again now and then; a backfill of the collection, or of other ids, ends this warning where it is not so any more.",
             live.refused.len()
         ));
     }

@@ -164,9 +164,11 @@ pub(super) async fn apply_work(
         }
     }
     let refused = watched.read_wanted(unknown.keys().cloned().collect());
+    let refused = refused.await?;
     // Nothing else tells of those.
-    news.extend(refused.await?.iter().filter_map(|id| unknown.remove(id)));
+    news.extend(refused.iter().filter_map(|id| unknown.remove(id)));
     let mut changed = watched.store(news, Vec::new()).await?;
+    watched.note_refused(refused).await?;
     changed += watched.refetch(work.refetch, Priority::Refetch).await?;
     for parent in work.relist {
         let children = watched.children(&parent, Priority::Refetch).await?;

@@ -21,6 +21,7 @@ mod pace;
 mod pages;
 mod poll;
 mod reconcilers;
+mod refused;
 mod run;
 mod runner;
 mod settle;

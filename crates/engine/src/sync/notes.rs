@@ -1,10 +1,12 @@
-//! What a reading notes beside its pages: the ids that it listed, and the records that it found gone.
+//! What is noted beside the pages: the ids that a reading listed, the records that it found gone, and
+//! those that the provider refuses to read.
 
 use std::collections::HashSet;
 
 use headrace_model::record::{Observation, Version};
 use headrace_model::{RecordId, Timestamp};
 use headrace_store::CursorWrite;
+use serde::{Deserialize, Serialize};
 
 use super::context::Watched;
 use super::failure::Failure;
@@ -20,9 +22,18 @@ pub(super) enum Note {
     Listed,
     /// Records that are gone, and when that was asked.
     Gone,
+    /// Records that the provider refuses to read by id, one each.
+    Refused,
 }
 
-const ALL: [Note; 2] = [Note::Listed, Note::Gone];
+/// A record that the provider refuses to read, and when it said so last.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub(super) struct Refused {
+    pub(super) id: String,
+    pub(super) at: Timestamp,
+}
+
+const ALL: [Note; 3] = [Note::Listed, Note::Gone, Note::Refused];
 
 impl Note {
     /// What the names of a collection's notes begin with.
@@ -30,6 +41,7 @@ impl Note {
         match self {
             Self::Listed => format!("/listed/{collection}/"),
             Self::Gone => format!("/gone/{collection}/"),
+            Self::Refused => format!("/refused/{collection}/"),
         }
     }
 }
@@ -77,9 +89,37 @@ impl Watched {
         Ok(gone.map(|(id, at)| settle::gone_read(id, at)).collect())
     }
 
-    /// The writes that remove all notes of the collection.
+    /// The note of a record that the provider refuses to read.
+    pub(super) fn note_of_refused(&self, refused: &Refused) -> Result<CursorWrite, Failure> {
+        let body = serde_json::to_vec(refused)?;
+        let name = self.forgotten_refused(&refused.id);
+        Ok(CursorWrite { body, ..name })
+    }
+
+    /// The write that removes that note.
+    pub(super) fn forgotten_refused(&self, id: &str) -> CursorWrite {
+        let record = RecordId::of(self.context.id, &self.id, id);
+        CursorWrite {
+            collection: format!("{}{record}", Note::Refused.beneath(&self.id)).into(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The records that the provider refuses to read.
+    pub(super) async fn all_refused(&self) -> Result<Vec<Refused>, Failure> {
+        let notes = self.notes(&Note::Refused.beneath(&self.id)).await?;
+        let refused = notes.iter().map(|(_, body)| serde_json::from_slice(body));
+        Ok(refused.collect::<Result<_, _>>()?)
+    }
+
+    /// The writes that remove the notes of a reading, when it begins anew or ends.
     pub(super) fn forgotten_notes(&self) -> impl Iterator<Item = CursorWrite> {
-        forgotten(&self.id)
+        forgotten(&self.id, &[Note::Listed, Note::Gone])
+    }
+
+    /// The write that removes the notes of what the provider refuses to read.
+    pub(super) fn forgotten_refusals(&self) -> impl Iterator<Item = CursorWrite> {
+        forgotten(&self.id, &[Note::Refused])
     }
 
     async fn notes(&self, beneath: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
@@ -89,12 +129,15 @@ impl Watched {
 }
 
 /// The writes that remove all notes of a collection.
-pub(super) fn forgotten(collection: &str) -> impl Iterator<Item = CursorWrite> {
-    ALL.map(|kind| CursorWrite {
+pub(super) fn all_forgotten(collection: &str) -> impl Iterator<Item = CursorWrite> {
+    forgotten(collection, &ALL)
+}
+
+fn forgotten(collection: &str, kinds: &[Note]) -> impl Iterator<Item = CursorWrite> {
+    kinds.iter().map(move |kind| CursorWrite {
         collection: kind.beneath(collection).into(),
         body: Vec::new(),
     })
-    .into_iter()
 }
 
 pub(super) fn kept(record: RecordId) -> [u8; KEPT] {

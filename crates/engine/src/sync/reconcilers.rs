@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::feed::{FeedRequest, Follower, Member};
 use super::notes;
 use super::pace::Pace;
+use super::refused;
 use super::run::narrower;
 use super::runner::{self, Desk};
 use super::state::{CollectionState, Stored, feed_document};
@@ -40,6 +41,7 @@ impl Reconcilers {
             desk: Desk::default(),
             tasks: TaskTracker::new(),
         };
+        let mut reading: Vec<Watched> = Vec::new();
         let mut members: BTreeMap<String, BTreeMap<String, Member>> = BTreeMap::new();
         let mut feeds: BTreeMap<String, mpsc::Receiver<FeedRequest>> = BTreeMap::new();
         for id in &context.sync.collection_ids {
@@ -56,6 +58,7 @@ impl Reconcilers {
                 watched.publish(&state);
                 continue;
             }
+            reading.push(watched.clone());
             let (sender, asks) = mpsc::channel(WAITING);
             let feed = watched.feed().map(str::to_owned);
             let feed_state = feed.as_ref().and_then(|feed| stored.feeds.get(feed));
@@ -102,6 +105,7 @@ impl Reconcilers {
             let follower = Follower::new(Arc::clone(context), name, members, requests, state, pace);
             reconcilers.spawn(context, follower.run());
         }
+        reconcilers.spawn(context, refused::run(Arc::clone(context), reading));
         if context.sync.max_age_days.is_some() {
             reconcilers.spawn(context, ageing::run(Arc::clone(context)));
         }
@@ -156,7 +160,7 @@ async fn tidy(context: &Context, stored: &mut Stored) -> Result<(), SyncError> {
     for (id, state) in &mut stored.collections {
         let collection: Arc<str> = id.as_str().into();
         if !wanted(id) {
-            cursors.extend(notes::forgotten(id));
+            cursors.extend(notes::all_forgotten(id));
             let body = Vec::new();
             cursors.push(CursorWrite { collection, body });
         } else if admits_less(context.sync.max_age_days, state) {

@@ -19,6 +19,7 @@ use super::credential::InUse;
 use super::failure::Next;
 use super::feed::FeedRequest;
 use super::reconcilers::Reconcilers;
+use super::refused::Refusals;
 use super::state::Stored;
 use super::supervisor::Parts;
 use crate::outbound::Account;
@@ -210,6 +211,7 @@ async fn start(
         credential,
         fence,
         board: Arc::clone(&entry.board),
+        refusals: Refusals::default(),
         stop: stop.child_token(),
         fenced: CancellationToken::new(),
         broken: CancellationToken::new(),

@@ -118,45 +118,44 @@ impl Watched {
             }
             if round > 0 {
                 // Changed between the doubt and the read: give it a moment.
-                self.pause(Duration::from_millis(100 << round)).await?;
+                self.context
+                    .pause(Duration::from_millis(100 << round))
+                    .await?;
             }
         }
         Err(Failure::Unsettled { count: seen.len() })
     }
 
     /// Reads records by id, a few at once, and stores them. Answers how many records changed. One that
-    /// the provider refuses to read is told, and holds nothing up.
+    /// the provider refuses to read is noted, and holds nothing up.
     pub(super) async fn refetch(
         &self,
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
-        let (seen, _) = self.look_and_tell(ids, priority).await?;
+        let (seen, refused) = self.look_each(ids, priority).await?;
+        self.note_refused(refused).await?;
         self.store(seen, Vec::new()).await
     }
 
-    /// Reads records that may be gone. One whose id the provider refuses stays as it is.
-    pub(super) async fn check_up_on(
-        &self,
-        ids: Vec<String>,
-        priority: Priority,
-    ) -> Result<usize, Failure> {
-        let (seen, _) = self.look_each(ids, priority).await?;
-        self.store(seen, Vec::new()).await
-    }
-
-    /// Reads records by ids that a user gave or a late event names. One that neither the provider nor
-    /// the stream knows leaves no trace; one that the provider refuses is told, and answered.
+    /// Reads records by ids that a user gave or a late event names, and answers which of them the
+    /// provider refuses to read.
     pub(super) async fn read_wanted(&self, ids: Vec<String>) -> Result<Vec<String>, Failure> {
+        let (seen, refused) = self.look_each(ids, Priority::Refetch).await?;
+        self.store_known(seen).await?;
+        Ok(refused)
+    }
+
+    /// Stores what was read by id. A record that neither the provider nor the stream knows leaves no
+    /// trace.
+    pub(super) async fn store_known(&self, seen: Vec<Observation>) -> Result<(), Failure> {
         let mut known = Vec::new();
-        let (seen, refused) = self.look_and_tell(ids, Priority::Refetch).await?;
         for seen in seen {
             if seen.content != Content::Gone || self.is_held(&seen.upstream_id).await? {
                 known.push(seen);
             }
         }
-        self.store(known, Vec::new()).await?;
-        Ok(refused)
+        self.store(known, Vec::new()).await.map(drop)
     }
 
     /// Reads a record by its id.
@@ -175,27 +174,24 @@ impl Watched {
         Ok(read.filter(|read| read.row.is_some() || !self.collection().immutable))
     }
 
-    /// What was found; which ids the provider refuses to read is told.
-    async fn look_and_tell(
-        &self,
-        ids: impl IntoIterator<Item = String>,
-        priority: Priority,
-    ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
-        let (seen, refused) = self.look_each(ids, priority).await?;
-        let board = &self.context.board;
-        board.set(&self.id, |live| live.refuse(refused.clone()));
-        Ok((seen, refused))
-    }
-
     /// What was found, and the ids that the provider refuses to read.
     pub(super) async fn look_each(
         &self,
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
-        let reads = ids.into_iter().map(|id| async move {
-            match self.look_at(&id, priority).await {
-                Ok(seen) => Ok((seen, None)),
+        let reads = ids.into_iter().map(|id| (id, Origin::Read));
+        self.look_for(reads, priority).await
+    }
+
+    async fn look_for(
+        &self,
+        reads: impl IntoIterator<Item = (String, Origin)>,
+        priority: Priority,
+    ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
+        let reads = reads.into_iter().map(|(id, origin)| async move {
+            match self.read_by_id(&id, priority).await {
+                Ok(read) => Ok((read.map(|read| found(&id, read, origin)), None)),
                 Err(failure) if failure.is_of_this_record() => Ok((None, Some(id))),
                 Err(failure) => Err(failure),
             }
@@ -210,16 +206,14 @@ impl Watched {
     }
 
     /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
-    /// One that the provider refuses to read holds the rest up, and is told: what was in doubt is
-    /// nowhere else.
+    /// What the provider refuses to read is noted: what was in doubt is nowhere else.
     async fn look_again(&self, doubts: Vec<(String, Mark)>) -> Result<Vec<Observation>, Failure> {
-        let reads = doubts.into_iter().map(|(id, mark)| async move {
-            let read = self.read_by_id(&id, Priority::Refetch).await?;
-            Ok::<_, Failure>(read.map(|read| found(&id, read, Origin::Recheck(mark))))
-        });
-        let seen: Vec<Option<Observation>> =
-            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        Ok(seen.into_iter().flatten().collect())
+        let reads = doubts
+            .into_iter()
+            .map(|(id, mark)| (id, Origin::Recheck(mark)));
+        let (seen, refused) = self.look_for(reads, Priority::Refetch).await?;
+        self.note_refused(refused).await?;
+        Ok(seen)
     }
 
     /// What the sync's greatest age admits. That something is gone which the stream does not hold may
@@ -247,14 +241,6 @@ impl Watched {
         let store = &self.context.parts.store;
         let held = store.record(self.context.sync.stream_id, record).await?;
         Ok(held.is_some())
-    }
-
-    async fn pause(&self, pause: Duration) -> Result<(), Failure> {
-        tokio::select! {
-            biased;
-            () = self.context.stop.cancelled() => Err(Failure::Stopped),
-            () = tokio::time::sleep(pause) => Ok(()),
-        }
     }
 }
 

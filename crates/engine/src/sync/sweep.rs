@@ -99,7 +99,8 @@ impl Watched {
             let step = self.not_listed(lane, &sweep, &seen).await?;
             sweep.after = step.after;
             if !step.missing.is_empty() {
-                let (looked, _) = self.look_each(step.missing, Priority::Sweep).await?;
+                let (looked, refused) = self.look_each(step.missing, Priority::Sweep).await?;
+                self.note_refused(refused).await?;
                 let (gone, present): (Vec<_>, Vec<_>) = looked
                     .into_iter()
                     .partition(|seen| seen.content == Content::Gone);
@@ -239,7 +240,7 @@ impl Watched {
             .map(|(row, _)| row.upstream_id.as_str())
             .collect();
         let missing = known.into_iter().filter(|id| !listed.contains(id.as_str()));
-        self.check_up_on(missing.collect(), priority).await
+        self.refetch(missing, priority).await
     }
 }
 

@@ -91,24 +91,83 @@ async fn until_it_is(rig: &Rig, activity: Activity) {
     .await;
 }
 
-/// What stands before the provider may refuse for a while what it does not at other times.
-#[tokio::test]
-async fn a_doubt_is_not_settled_by_a_refusal() {
-    let mut rig = rig_that_read_first(None).await;
-    rig.clock.leap(-DAY);
-    put(&rig, "second");
-    let refusal = FaultKind::Status {
+fn refusal() -> FaultKind {
+    FaultKind::Status {
         code: 400,
         headers: Vec::new(),
         body: "{}".to_owned(),
-    };
-    fail_reads(&rig, 0, refusal);
+    }
+}
+
+async fn until_told_of(rig: &Rig, refused: usize) {
+    let words = format!("refuses to show {refused} of the records");
+    rig.until("it is told", |status| {
+        let mut notes = status.health.notes.iter();
+        notes.any(|note| note.contains(&words))
+    })
+    .await;
+}
+
+async fn until_nothing_is_told(rig: &Rig) {
+    rig.until("all is well", |status| status.health.notes.is_empty())
+        .await;
+}
+
+/// What stands before the provider may refuse for a while what it does not at other times.
+#[tokio::test]
+async fn a_doubt_about_what_is_refused_holds_nothing_up_and_outlives_a_restart() {
+    let mut rig = rig_that_read_first(None).await;
+    rig.clock.leap(-DAY);
+    put(&rig, "second");
+    fail_reads(&rig, 0, refusal());
     rig.start().await;
-    until_it_is(&rig, Activity::Failed).await;
+    until_told_of(&rig, IDS.len()).await;
+    until_it_is(&rig, Activity::Live).await;
     rig.stop().await;
-    rig.stripe.faults().clear();
+    // A start tells it as well, and does not give up.
     rig.start().await;
+    until_told_of(&rig, IDS.len()).await;
+    rig.stripe.faults().clear();
     until_stream_has(&rig, "second").await;
+    until_nothing_is_told(&rig).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_of_a_record_that_is_refused_holds_no_other_up() {
+    let mut rig = Rig::new(StripeOptions::default(), &["customer"]).await;
+    let ids = [0, 1].map(|_| rig.stripe.create(Collection::Customer, json!({})));
+    let ids = ids.map(|made| made.unwrap()["id"].as_str().unwrap().to_owned());
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(-DAY);
+    rig.stripe.faults().push(Fault {
+        path: format!("/v1/customers/{}", ids[0]),
+        method: None,
+        skip: 0,
+        times: 1_000,
+        kind: refusal(),
+    });
+    for id in &ids {
+        let change = json!({"name": "new"});
+        rig.stripe.update(Collection::Customer, id, change).unwrap();
+    }
+    rig.start().await;
+    until_told_of(&rig, 1).await;
+    rig.until_stream("the other one has changed", |rows| {
+        let row = rows.iter().find(|row| row.upstream_id == ids[1]).unwrap();
+        serde_json::from_slice::<Value>(&row.data).unwrap()["name"] == "new"
+    })
+    .await;
+    let made = rig.stripe.create(Collection::Customer, json!({})).unwrap();
+    rig.until_stream("what happens later is followed", |rows| {
+        rows.iter().any(|row| made["id"] == row.upstream_id)
+    })
+    .await;
+    rig.stripe.faults().clear();
+    rig.until_equal(&[Collection::Customer]).await;
+    until_nothing_is_told(&rig).await;
     rig.stop().await;
 }
 

@@ -118,7 +118,7 @@ impl Wire {
             return Fate::Fine;
         }
         let mut chance = world.chance();
-        match chance.below(9) {
+        match chance.below(10) {
             0 => Fate::Throttled(Some(chance.between(1, 20))),
             1 => Fate::Throttled(None),
             2 => Fate::Failed(500),
@@ -127,6 +127,7 @@ impl Wire {
             5 => Fate::AnswerLost,
             6 => Fate::AnswerCut,
             7 => Fate::TimesOut,
+            8 => Fate::Failed(400),
             _ => Fate::Garbled,
         }
     }
