@@ -4,6 +4,7 @@
 use axum::routing::get;
 use axum::{Json, Router};
 use headrace_engine::clock::{Clock, SystemClock};
+use headrace_engine::sync::Reread;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
 use headrace_store::Row;
 use serde_json::json;
@@ -40,6 +41,34 @@ async fn a_clock_that_is_ahead_ages_out_only_what_is_old_by_the_providers() {
     rig.until_stream("the old one has aged out", |rows| !is_there(rows, "old"))
         .await;
     assert!(is_there(&rig.rows().await, "new"));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_stored_by_a_clock_that_was_behind_is_not_too_old_for_it() {
+    let mut rig = Rig::with_provider_right(StripeOptions::default(), &[UNTOLD]).await;
+    rig.clock.leap(-20 * DAY);
+    let created = now() - 20 * DAY;
+    let old = json!({"id": "old", "object": UNTOLD, "created": created});
+    rig.stripe.put("shipping_rates", old);
+    let supervisor = rig.start().await;
+    rig.until_read().await;
+    // By now the provider has told the time.
+    let timeless = json!({"id": "timeless", "object": UNTOLD});
+    rig.stripe.put("shipping_rates", timeless);
+    let all = Reread::All {
+        confirm_deletes: false,
+    };
+    let asking = supervisor.backfill(rig.sync, "stripe:shipping_rate", all);
+    asking.await.unwrap();
+    rig.until_stream("it is there", |rows| is_there(rows, "timeless"))
+        .await;
+    rig.clock.leap(20 * DAY);
+    rig.put_sync(|sync| sync.max_age_days = Some(10)).await;
+    supervisor.changed(rig.sync);
+    rig.until_stream("the old one has aged out", |rows| !is_there(rows, "old"))
+        .await;
+    assert!(is_there(&rig.rows().await, "timeless"));
     rig.stop().await;
 }
 

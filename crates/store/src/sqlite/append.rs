@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use headrace_model::record::{Content, Observation, Verdict, decide};
+use headrace_model::record::{Content, Observation, Verdict, Version, decide};
 use headrace_model::{LaneNo, RecordId, StreamId, SyncId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -12,6 +13,9 @@ use super::keys::{self, Key};
 use super::streams::{Delta, Move, row_id};
 use super::{summary, syncing};
 use crate::{Appended, Batch, CursorWrite, Fence, Lane, Outcome, Result, StoreError};
+
+/// How far two clocks may be apart without one of them being wrong.
+const BEHIND: Duration = Duration::from_secs(60);
 
 /// What an append answers, and what it changed.
 pub(super) struct Done {
@@ -210,7 +214,7 @@ impl<'a> Tail<'a> {
         let updated_at = micros(seen.updated_at)
             .or(of_old(|old| old.updated_at))
             .or(created_at);
-        let inserted_at = of_old(|old| Some(old.inserted_at)).unwrap_or(self.now.as_micros());
+        let inserted_at = of_old(|old| Some(old.inserted_at)).unwrap_or(self.seen_first(seen));
         let old_parent = old.as_ref().and_then(|old| old.parent_id.as_deref());
         let parent_id = seen.parent_id.as_deref().or(old_parent);
         let version = key.map_or(seen.version, |key| key.known.version.then(seen.version));
@@ -246,6 +250,16 @@ impl<'a> Tail<'a> {
         self.delta.bytes += data.len() as u64;
         self.delta.moves.push(Move::In { idx, lane, deleted });
         Ok(idx)
+    }
+
+    /// When a record was seen for the first time: now, unless the clock is behind by more than two clocks
+    /// usually differ. What has no creation time ages from then on.
+    fn seen_first(&self, seen: &Observation) -> i64 {
+        let at = match seen.version {
+            Version::Seen(at) if at.since(self.now) > BEHIND => at,
+            _ => self.now,
+        };
+        at.as_micros()
     }
 
     fn purge(&mut self, record: RecordId) -> Tx<bool> {
