@@ -97,6 +97,7 @@ impl Engine {
         engine.store.begin().await?;
         engine.take_up_removals().await?;
         engine.admin_token = admin_token.map(|text| AdminToken::new(text, org));
+        let written = engine.look_back().await;
         let engine = Arc::new(engine);
         let (timer, cleaner) = (Arc::clone(&engine), Arc::clone(&engine));
         engine
@@ -104,7 +105,7 @@ impl Engine {
             .spawn(async move { cleaner.finish_removals().await });
         engine
             .tasks
-            .spawn(async move { timer.expire_forever().await });
+            .spawn(async move { timer.expire_forever(written).await });
         let sweeper = Arc::clone(&engine);
         engine
             .tasks

@@ -35,7 +35,7 @@ struct Seen {
 
 /// What was written down last, and when that failed.
 #[derive(Debug)]
-struct Written {
+pub(crate) struct Written {
     seen: Option<Stored<Seen>>,
     failed_at: Option<Instant>,
 }
@@ -50,6 +50,8 @@ impl Entity for Seen {
 pub(crate) struct Expiry {
     plan: Mutex<Plan>,
     sooner: Notify,
+    /// Rings when what a consumer has waiting was moved back.
+    moved: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +70,10 @@ impl Plan {
     fn set_back_by(&mut self, back: Duration, now: Timestamp) {
         self.newest = Some(now);
         self.jumped += back;
+    }
+
+    fn is_moved(&self, consumer: ConsumerId) -> bool {
+        self.jumped.is_zero() && !self.set_back.contains_key(&consumer)
     }
 }
 
@@ -110,6 +116,26 @@ impl Expiry {
         }
     }
 
+    /// Waits until what this consumer has waiting was moved back as far as the clock was: what is added
+    /// from then on is not moved with it. A store that cannot do it is not waited for.
+    pub(crate) async fn until_moved(&self, consumer: ConsumerId) {
+        let moved = async {
+            loop {
+                let moved = self.moved.notified();
+                if self.plan().is_moved(consumer) {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        tokio::time::timeout(RETRY, moved).await.ok();
+    }
+
+    fn forget_step(&self, consumer: ConsumerId) {
+        self.plan().set_back.remove(&consumer);
+        self.moved.notify_waiters();
+    }
+
     fn first(&self) -> Option<Timestamp> {
         let plan = self.plan();
         plan.queue.first().map(|(at, _)| *at)
@@ -132,19 +158,25 @@ impl Expiry {
 }
 
 impl Engine {
-    /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
-    pub(crate) async fn expire_forever(&self) {
-        let mut written = Written {
-            seen: self.last_seen().await,
-            failed_at: None,
-        };
-        if let Some(seen) = &written.seen {
+    /// Looks whether the clock was set back since the time was written down last. Before anything is
+    /// handed out or settled.
+    pub(crate) async fn look_back(&self) -> Written {
+        let seen = self.last_seen().await;
+        if let Some(seen) = &seen {
             self.expiry.began(seen.value.time, self.clock.now());
         }
+        Written {
+            seen,
+            failed_at: None,
+        }
+    }
+
+    /// Runs the timer until the engine stops. Begins with every consumer: windows end across restarts.
+    pub(crate) async fn expire_forever(&self, mut written: Written) {
         let mut is_first = true;
         while !self.stop.is_cancelled() {
             self.expiry.saw(self.clock.now());
-            let by = std::mem::take(&mut self.expiry.plan().jumped);
+            let by = self.expiry.plan().jumped;
             if std::mem::take(&mut is_first) || !by.is_zero() {
                 self.expect_everybody(by).await;
             }
@@ -157,7 +189,7 @@ impl Engine {
                 tracing::error!(consumer = %id, error = %crate::chain(&error), "could not end ack windows");
                 // What cannot be read can hand nothing out either, and is the same in a second.
                 match error {
-                    Error::Stored { .. } => drop(self.expiry.plan().set_back.remove(&id)),
+                    Error::Stored { .. } => self.expiry.forget_step(id),
                     _ => self.expiry.expect(id, self.clock.now() + RETRY),
                 }
             }
@@ -225,12 +257,16 @@ impl Engine {
                 Ok(ids) => {
                     let now = self.clock.now();
                     let ids = ids.into_iter().map(ConsumerId);
-                    return ids.for_each(|id| {
-                        if !by.is_zero() {
-                            *self.expiry.plan().set_back.entry(id).or_default() += by;
+                    let ids: Vec<ConsumerId> = ids.collect();
+                    if !by.is_zero() {
+                        let mut plan = self.expiry.plan();
+                        for id in &ids {
+                            *plan.set_back.entry(*id).or_default() += by;
                         }
-                        self.expiry.expect(id, now);
-                    });
+                        plan.jumped -= by;
+                    }
+                    self.expiry.moved.notify_waiters();
+                    return ids.into_iter().for_each(|id| self.expiry.expect(id, now));
                 }
                 Err(error) => {
                     tracing::error!(error = %crate::chain(&error), "could not list consumers");
@@ -247,14 +283,14 @@ impl Engine {
     async fn expire_one(&self, id: ConsumerId) -> Result<(), Error> {
         let Some(consumer) = entity::load_any::<config::HttpConsumer>(&*self.store, id.0).await?
         else {
-            self.expiry.plan().set_back.remove(&id);
+            self.expiry.forget_step(id);
             return Ok(());
         };
         let policy = consumer.value.policy();
         match self.end_windows(id, &policy).await {
             Ok(()) => {}
             Err(StoreError::NoConsumer) => {
-                self.expiry.plan().set_back.remove(&id);
+                self.expiry.forget_step(id);
                 return Ok(());
             }
             Err(error) => return Err(error.into()),
@@ -276,7 +312,7 @@ impl Engine {
         if let Some(by) = by {
             let set_back = &mut |state: &mut Consumer| state.set_back(now, by, policy);
             self.store.update(id, set_back).await?;
-            self.expiry.plan().set_back.remove(&id);
+            self.expiry.forget_step(id);
         }
         self.store.expire(id, now, policy).await.map(drop)
     }

@@ -219,8 +219,12 @@ impl Engine {
     ) -> Result<SettledCounts, Error> {
         let id = ConsumerId(consumer.id);
         let policy = consumer.value.policy();
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         self.expiry.saw(now);
+        if !settlement.nack.is_empty() {
+            self.expiry.until_moved(id).await;
+            now = self.clock.now();
+        }
         let mut counts = SettledCounts::default();
         // A step may run again: it counts from nothing each time.
         let step = &mut |state: &mut Consumer| {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use headrace_engine::{Clock, Settlement};
-use headrace_model::config::DeliverPolicy;
+use headrace_engine::{Clock, Settlement, Stored};
+use headrace_model::config::{DeliverPolicy, HttpConsumer};
 use headrace_model::delivery::{Consumer, LONGEST_DELAY, Phase};
 use headrace_model::filter::Filter;
 use headrace_model::{ConsumerId, Timestamp};
-use headrace_store::{Kind, Object, Write};
+use headrace_store::{Kind, Message, Object, Write};
 use uuid::Uuid;
 
 use crate::desk::{CUSTOMER, Desk};
@@ -146,6 +146,49 @@ async fn what_was_given_back_by_a_clock_that_was_ahead_is_due_when_that_is_set_r
     for phase in phases(&desk, id).await {
         assert!(!matches!(phase, Phase::Nacked(due) if due > latest));
     }
+}
+
+/// Gives back what was taken when the clock has just been set back.
+async fn give_back(desk: &Desk, consumer: &Stored<HttpConsumer>, messages: &[Message]) {
+    let id = ConsumerId(consumer.id);
+    let minute = Duration::from_secs(60);
+    let nack = |message: &Message| (message.leased.token(id.number()), minute, None);
+    let settlement = Settlement {
+        nack: messages.iter().map(nack).collect(),
+        ..Settlement::default()
+    };
+    let settled = desk.engine.settle(consumer, &settlement).await.unwrap();
+    assert_eq!(settled.settled, messages.len() as u64);
+    let longest = desk.clock.now() + Duration::from_secs(120);
+    let is_moved = |phases: &[Phase]| {
+        phases.iter().all(|phase| match *phase {
+            Phase::Leased { until, .. } => until < longest,
+            Phase::Nacked(due) => due < longest,
+            Phase::Expired(_) => false,
+        })
+    };
+    until(desk, id, is_moved, "what waits was moved back").await;
+    let earliest = desk.clock.now() + Duration::from_secs(50);
+    let is_delayed = |phase: &Phase| match *phase {
+        Phase::Nacked(due) => due >= earliest,
+        _ => true,
+    };
+    assert!(phases(desk, id).await.iter().all(is_delayed));
+}
+
+#[tokio::test]
+async fn what_is_given_back_after_the_clock_was_set_back_keeps_its_delay() {
+    let mut desk = Desk::new().await;
+    for id in ["a", "b", "c"] {
+        desk.put(CUSTOMER, id, Some("{}")).await;
+    }
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    let messages = desk.next(&consumer).await;
+    desk.clock.leap(-10 * 3_600);
+    give_back(&desk, &consumer, &messages[..1]).await;
+    desk.clock.leap(-10 * 3_600);
+    desk.restart().await;
+    give_back(&desk, &consumer, &messages[1..2]).await;
 }
 
 #[tokio::test]
