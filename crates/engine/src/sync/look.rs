@@ -13,6 +13,9 @@ use super::context::Watched;
 use super::failure::Failure;
 use super::settle;
 
+/// Children are listed at most so many times for one event.
+const LISTED: usize = 3;
+
 /// Ids of the overlap that are remembered. Beyond it some work is done twice.
 const REMEMBERED: usize = 50_000;
 
@@ -171,12 +174,7 @@ pub(super) async fn apply_work(
     watched.note_refused(refused).await?;
     changed += watched.refetch(work.refetch, Priority::Refetch).await?;
     for parent in work.relist {
-        let children = watched.children(&parent, Priority::Refetch).await?;
-        changed += watched
-            .check_up_on_children(&parent, &children, Priority::Refetch)
-            .await?;
-        let seen = watched.observe(children, Priority::Refetch).await?;
-        changed += watched.store(seen, Vec::new()).await?;
+        changed += list_again(watched, &parent).await?;
     }
     let context = &watched.context;
     let lag = work
@@ -189,6 +187,24 @@ pub(super) async fn apply_work(
         live.unusable += work.unusable;
     });
     Ok(())
+}
+
+/// Lists the children of a parent again, once more where they were listed so shortly before that nobody
+/// knows which of both is the newer. Answers how many changed.
+async fn list_again(watched: &Watched, parent: &str) -> Result<usize, Failure> {
+    let mut changed = 0;
+    for _ in 0..LISTED {
+        let children = watched.children(parent, Priority::Refetch).await?;
+        changed += watched
+            .check_up_on_children(parent, &children, Priority::Refetch)
+            .await?;
+        let seen = watched.observe(children, Priority::Refetch).await?;
+        match watched.store(seen, Vec::new()).await {
+            Err(Failure::Unsettled { .. }) => watched.context.pause(DOUBT).await?,
+            stored => return Ok(changed + stored?),
+        }
+    }
+    Err(Failure::Unsettled { count: 1 })
 }
 
 #[cfg(test)]

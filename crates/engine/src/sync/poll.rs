@@ -30,8 +30,8 @@ pub(super) struct Looked {
 /// A slice with fewer pages is followed by a longer one, one with more by a shorter one.
 const PAGES_OF_A_SLICE: std::ops::RangeInclusive<usize> = 3..=20;
 const LONGEST_SLICE: Duration = Duration::from_secs(86_400);
-/// No position is that far ahead of the provider's clock by an honest mistake.
-const FUTURE: Duration = Duration::from_secs(60);
+/// No time is that far ahead of the provider's clock by an honest mistake.
+pub(super) const FUTURE: Duration = Duration::from_secs(60);
 
 impl Follower {
     pub(super) async fn poll(&mut self) -> Result<Looked, Failure> {

@@ -11,6 +11,7 @@ use headrace_store::{CursorWrite, Outcome};
 
 use super::context::{Found, Watched};
 use super::failure::Failure;
+use super::poll::FUTURE;
 
 /// Reads by id that are under way at once for one collection. The budget may allow fewer.
 pub(super) const AT_ONCE: usize = 4;
@@ -98,21 +99,26 @@ impl Watched {
         let mut cursors = cursors;
         let mut changed = 0;
         for round in 0..ROUNDS {
-            let ids: Vec<String> = seen.iter().map(|seen| seen.upstream_id.clone()).collect();
+            let shown = seen.clone();
             let cursors = std::mem::take(&mut cursors);
             let outcomes = self
                 .context
                 .append(&self.id, seen, Vec::new(), cursors)
                 .await?;
             changed += outcomes.iter().filter(|outcome| is_change(outcome)).count();
-            let doubts = ids
-                .into_iter()
-                .zip(outcomes)
-                .filter_map(|(id, outcome)| match outcome {
-                    Outcome::Doubt(mark) => Some((id, mark)),
-                    Outcome::Appended { .. } | Outcome::Unchanged | Outcome::Stale => None,
-                });
-            seen = self.look_again(doubts.collect()).await?;
+            let doubts =
+                shown
+                    .into_iter()
+                    .zip(outcomes)
+                    .filter_map(|(shown, outcome)| match outcome {
+                        Outcome::Doubt(mark) => Some((shown, mark)),
+                        Outcome::Appended { .. } | Outcome::Unchanged | Outcome::Stale => None,
+                    });
+            let doubts: Vec<_> = doubts.collect();
+            seen = match self.collection().reads_by_id() {
+                true => self.look_again(doubts).await?,
+                false => self.believed(doubts)?,
+            };
             if seen.is_empty() {
                 return Ok(changed);
             }
@@ -205,15 +211,39 @@ impl Watched {
         ))
     }
 
-    /// Reads what is in doubt. Collections that cannot be read by id wait until they are listed again.
-    /// What the provider refuses to read is noted: what was in doubt is nowhere else.
-    async fn look_again(&self, doubts: Vec<(String, Mark)>) -> Result<Vec<Observation>, Failure> {
+    /// Reads what is in doubt. What the provider refuses to read is noted: what was in doubt is nowhere
+    /// else.
+    async fn look_again(
+        &self,
+        doubts: Vec<(Observation, Mark)>,
+    ) -> Result<Vec<Observation>, Failure> {
         let reads = doubts
             .into_iter()
-            .map(|(id, mark)| (id, Origin::Recheck(mark)));
+            .map(|(shown, mark)| (shown.upstream_id, Origin::Recheck(mark)));
         let (seen, refused) = self.look_for(reads, Priority::Refetch).await?;
         self.note_refused(refused).await?;
         Ok(seen)
+    }
+
+    /// What is in doubt and cannot be read by id, as it was shown: where that may be older than what the
+    /// stream holds it has to be listed once more. It is not where the versions say nothing, or what
+    /// the stream holds is of the future, by a clock that was wrong.
+    fn believed(&self, doubts: Vec<(Observation, Mark)>) -> Result<Vec<Observation>, Failure> {
+        let now = self.context.provider_now();
+        let may_be_older =
+            |(shown, mark): &&(Observation, Mark)| match (shown.version, mark.version) {
+                (Version::Seen(_), Version::Seen(known)) => known.since(now) <= FUTURE,
+                _ => false,
+            };
+        let count = doubts.iter().filter(may_be_older).count();
+        if count > 0 {
+            return Err(Failure::Unsettled { count });
+        }
+        let believed = doubts.into_iter().map(|(shown, mark)| Observation {
+            origin: Origin::Recheck(mark),
+            ..shown
+        });
+        Ok(believed.collect())
     }
 
     /// What the sync's greatest age admits. That something is gone which the stream does not hold may

@@ -1,5 +1,11 @@
 //! What seems older than what the stream holds, because a clock was set back, and is newer.
 
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
 use headrace_engine::sync::{Activity, Reread};
 use headrace_model::Timestamp;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
@@ -9,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::sync_harness::{Rig, collection};
+use crate::sync_links::define;
 
 const DAY: i64 = 86_400;
 
@@ -238,5 +245,73 @@ async fn doubts_about_what_a_list_left_out_outlive_a_crash() {
     crash_in_doubt(&mut rig, all).await;
     rig.start().await;
     until_stream_has(&rig, "second").await;
+    rig.stop().await;
+}
+
+/// Shows one book of which nothing but its name is known, and never the time.
+async fn book(State(name): State<Arc<Mutex<&'static str>>>) -> impl IntoResponse {
+    let name = *name.lock().unwrap();
+    ([("date", "-")], Json(json!([{"id": 1, "name": name}])))
+}
+
+#[tokio::test]
+async fn what_is_only_in_lists_is_taken_as_it_is_after_the_clock_was_set_back() {
+    let name = Arc::new(Mutex::new("first"));
+    let router = Router::new().route("/books", get(book));
+    let router = router.with_state(Arc::clone(&name));
+    let any = ([127, 0, 0, 1], 0).into();
+    let (address, server) = headrace_sandbox::serve(router, any).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(StripeOptions::default(), &[]).await;
+    define(&mut rig, folder.path(), address, &["shelf:book"]).await;
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(-DAY);
+    for new in ["second", "third"] {
+        *name.lock().unwrap() = new;
+        let supervisor = rig.start().await;
+        let all = Reread::All {
+            confirm_deletes: false,
+        };
+        supervisor
+            .backfill(rig.sync, "shelf:book", all)
+            .await
+            .unwrap();
+        rig.until_stream(new, |rows| {
+            let data: Value = serde_json::from_slice(&rows[0].data).unwrap();
+            data["name"] == new
+        })
+        .await;
+        rig.stop().await;
+    }
+    server.abort();
+}
+
+#[tokio::test]
+async fn what_is_only_in_lists_is_listed_once_more_where_its_order_cannot_be_told() {
+    let collections = ["setup_intent", "setup_attempt"];
+    let mut rig = Rig::new(StripeOptions::default(), &collections).await;
+    let intent = json!({"id": "seti_1", "object": "setup_intent", "created": 1_000_000});
+    rig.stripe.put("setup_intents", intent.clone());
+    let attempt = |note: &str| {
+        json!({"id": "setatt_1", "object": "setup_attempt", "created": 1_000_000,
+            "setup_intent": "seti_1", "note": note})
+    };
+    rig.stripe.put("setup_attempts", attempt("first"));
+    rig.start().await;
+    rig.until_read().await;
+    // The second change comes while nobody can tell which listing is the newer one.
+    for note in ["second", "third"] {
+        rig.stripe.put("setup_attempts", attempt(note));
+        rig.stripe
+            .announce("setup_intent.succeeded", intent.clone());
+        rig.until_stream(note, |rows| {
+            let row = rows.iter().find(|row| row.upstream_id == "setatt_1");
+            let data: Value = serde_json::from_slice(&row.unwrap().data).unwrap();
+            data["note"] == note
+        })
+        .await;
+    }
     rig.stop().await;
 }
