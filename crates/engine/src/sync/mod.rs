@@ -9,6 +9,7 @@ mod ageing;
 mod board;
 mod collection;
 mod context;
+mod course;
 mod credential;
 mod describe;
 mod error;

@@ -2,54 +2,19 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::Timestamp;
-use headrace_model::provider::{
-    Failure as Upstream, Listing, One, Page, PageCursor, PageError, Request, Row,
-};
+use headrace_model::provider::{Failure as Upstream, Listing, One, Page, PageCursor, Request, Row};
 use headrace_model::quota::Priority;
 use headrace_model::record::Observation;
 use headrace_store::{Breakpoint, breakpoint};
 
 use super::context::Watched;
+use super::course::Course;
 use super::failure::Failure;
 use super::settle::{self, AT_ONCE};
 use crate::outbound::Response;
 
 /// So many parents are listed as one step when their children are read.
 const PARENTS: u32 = 20;
-
-/// A list does not go on for more empty pages than this, one after the other.
-const EMPTY: u32 = 100;
-
-/// Watches that a list which is followed comes to its end: a provider may name next pages for ever.
-#[derive(Debug, Default)]
-pub(super) struct Course {
-    empty: u32,
-    /// A place that was passed: coming to it again is a circle. A later one is taken now and then, so
-    /// that it lies within the circle in the end.
-    passed: Option<PageCursor>,
-    steps: u64,
-    taken_at: u64,
-}
-
-impl Course {
-    fn follow(&mut self, page: &Page) -> Result<(), PageError> {
-        let Some(next) = &page.next else {
-            return Ok(());
-        };
-        self.empty = match page.records.is_empty() {
-            true => self.empty + 1,
-            false => 0,
-        };
-        if self.empty > EMPTY || self.passed.as_ref() == Some(next) {
-            return Err(PageError::Stuck);
-        }
-        self.steps += 1;
-        if self.steps > 2 * self.taken_at {
-            (self.passed, self.taken_at) = (Some(next.clone()), self.steps);
-        }
-        Ok(())
-    }
-}
 
 /// What one step of a reading brought.
 pub(super) struct Fetched {
@@ -159,7 +124,8 @@ impl Watched {
                     if at.is_none() {
                         rows.clear();
                     }
-                    (cursor, course) = (at, Course::default());
+                    course.begin_again(at.as_ref())?;
+                    cursor = at;
                     continue;
                 }
                 // A later page that is gone may be a cursor that has ended: what came before is not all.
@@ -169,7 +135,7 @@ impl Watched {
                 }
                 Err(failure) => return Err(failure),
             };
-            course.follow(&page)?;
+            course.follow(page.records.is_empty(), page.next.as_ref())?;
             rows.extend(below(parent, page.records, response.seen_at));
             match page.next {
                 Some(next) => cursor = Some(next),
@@ -196,9 +162,12 @@ impl Watched {
             };
             let request = self.collection().list(&listing)?;
             match self.ask_page(&request, at.as_ref(), priority).await? {
-                Asked::Elsewhere(elsewhere) => (at, *course) = (elsewhere, Course::default()),
+                Asked::Elsewhere(elsewhere) => {
+                    course.begin_again(elsewhere.as_ref())?;
+                    at = elsewhere;
+                }
                 Asked::Page((page, response)) => {
-                    course.follow(&page)?;
+                    course.follow(page.records.is_empty(), page.next.as_ref())?;
                     let newest = page.records.first().and_then(|row| row.created_at);
                     let wanted = |row: &Row| {
                         row.created_at
@@ -239,11 +208,14 @@ impl Watched {
             };
             let request = parent.collection().list(&listing)?;
             match parent.ask_page(&request, at.as_ref(), priority).await? {
-                Asked::Elsewhere(elsewhere) => (at, *course) = (elsewhere, Course::default()),
+                Asked::Elsewhere(elsewhere) => {
+                    course.begin_again(elsewhere.as_ref())?;
+                    at = elsewhere;
+                }
                 Asked::Page((page, response)) => break (page, response.seen_at),
             }
         };
-        course.follow(&page)?;
+        course.follow(page.records.is_empty(), page.next.as_ref())?;
         let newest = page.records.first().and_then(|row| row.created_at);
         let families = page.records.into_iter().map(|parent| async move {
             match self.collection().embedded(&parent) {
@@ -305,7 +277,7 @@ fn below(
 }
 
 enum Asked {
-    Page((headrace_model::provider::Page, Response)),
+    Page((Page, Response)),
     /// Begin here; at the first page for `None`.
     Elsewhere(Option<PageCursor>),
 }

@@ -13,6 +13,7 @@ use headrace_model::quota::Priority;
 use tokio::time::Instant;
 
 use super::board::Trouble;
+use super::course::Course;
 use super::failure::{Failure, Next};
 use super::feed::{Follower, SLICE};
 use super::look::{Poll, Work, apply_work};
@@ -77,9 +78,10 @@ impl Follower {
         let mut poll = Poll::new(wanted);
         let mut began_at = None;
         let mut cursor = None;
+        let mut course = Course::default();
         let mut pages = 0;
         loop {
-            let (page, seen_at) = self.page(since, until, &mut cursor).await?;
+            let (page, seen_at) = self.page(since, until, &mut cursor, &mut course).await?;
             if began_at.is_none() {
                 began_at = Some(seen_at);
                 self.find_gaps(&mut poll.wanted, seen_at);
@@ -133,6 +135,7 @@ impl Follower {
         since: Timestamp,
         until: Option<Timestamp>,
         cursor: &mut Option<PageCursor>,
+        course: &mut Course,
     ) -> Result<(EventPage, Timestamp), Failure> {
         loop {
             let feed = self.feed().ok_or(Failure::Stopped)?;
@@ -140,12 +143,15 @@ impl Follower {
             match (self.context.ask(&request, Priority::Changes).await, &cursor) {
                 (Ok(response), _) => {
                     let page = feed.parse_page(cursor.as_ref(), &response.answer())?;
+                    course.follow(page.events.is_empty(), page.next.as_ref())?;
                     return Ok((page, response.seen_at));
                 }
                 (Err(Failure::Call(error)), Some(lost))
                     if error.failure() == Some(Upstream::UnknownCursor) =>
                 {
-                    *cursor = feed.resume(lost);
+                    let at = feed.resume(lost);
+                    course.begin_again(at.as_ref())?;
+                    *cursor = at;
                 }
                 (Err(failure), _) => return Err(failure),
             }

@@ -10,8 +10,9 @@ use headrace_model::quota::Priority;
 use headrace_store::CursorWrite;
 
 use super::context::Watched;
+use super::course::Course;
 use super::failure::Failure;
-use super::pages::{Course, Fetched};
+use super::pages::Fetched;
 use super::state::{Aim, CollectionState, Extent, Finished, Place, Run};
 
 /// How far a reading got.

@@ -65,7 +65,7 @@ page = {{ order = "oldest_first", size = {{ send = "per_page", max = 50 }}, next
 record.id = "id"
 record.created.take = "made"
 record.created.format = "unix"
-errors = {{ code = ["error"], message = ["error"], gone = [{{ status = "404", code = "gone" }}] }}
+errors = {{ code = ["error"], message = ["error"], gone = [{{ status = "404", code = "gone" }}], unknown_cursor = [{{ code = "lost" }}] }}
 limits = {{ requests = 100, per = "1s", concurrent = 2 }}
 [credentials.key]
 title = "Key"
@@ -203,6 +203,19 @@ async fn a_list_that_goes_round_in_a_circle_is_told() {
         let page = page_of(&uri);
         let next = format!("<?page={}>; rel=\"next\"", page % 5 + 1);
         ([("link", next)], Json(json!([{"id": page}])))
+    };
+    is_endless(get(books)).await;
+}
+
+#[tokio::test]
+async fn a_list_that_begins_anew_for_ever_is_told() {
+    let books = async |uri: Uri| match page_of(&uri) {
+        1 => (
+            [("link", "<?page=2>; rel=\"next\"")],
+            Json(json!([{"id": 1}])),
+        )
+            .into_response(),
+        _ => (StatusCode::BAD_REQUEST, Json(json!({"error": "lost"}))).into_response(),
     };
     is_endless(get(books)).await;
 }
