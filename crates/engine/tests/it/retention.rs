@@ -1,7 +1,7 @@
 //! Tombstones leave a stream after their days.
 
-use headrace_engine::{StreamPatch, only};
-use headrace_model::config::DeliverPolicy;
+use headrace_engine::{Stored, StreamPatch, only};
+use headrace_model::config::{DeliverPolicy, HttpConsumer};
 use headrace_model::filter::Filter;
 use headrace_store::{Range, Selection};
 
@@ -71,4 +71,50 @@ async fn days_for_ever_keep_every_tombstone() {
     keep_for(&desk, None).await;
     desk.clock.leap(1_000 * 86_400);
     assert_eq!(left(&desk).await, ["a"]);
+}
+
+/// What a consumer is told that it is to be given, while a sweep takes out what it did not want before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_is_widened_during_a_sweep_loses_no_delete() {
+    const RECORDS: u64 = 1_000;
+    let mut desk = Desk::new().await;
+    let present = Filter {
+        deleted: Some(false),
+        ..Filter::default()
+    };
+    for id in 0..RECORDS {
+        desk.put(CUSTOMER, &id.to_string(), Some("{}")).await;
+    }
+    let consumer = desk.consumer(DeliverPolicy::All, present).await;
+    take_all(&desk, &consumer).await;
+    for id in 0..RECORDS {
+        desk.put(CUSTOMER, &id.to_string(), None).await;
+    }
+    desk.clock.leap(31 * 86_400);
+    let id = consumer.id.to_string();
+    let consumer = desk.engine.consumer(desk.org, &id).await.unwrap();
+    keep_for(&desk, Some(30)).await;
+    // That wakes the sweeper.
+    while desk.store.stats(desk.stream).await.unwrap().records == RECORDS {
+        tokio::task::yield_now().await;
+    }
+    let mut value = consumer.value.clone();
+    value.filters = Filter::default();
+    let (view, _) = desk.engine.update_consumer(consumer, value).await.unwrap();
+    desk.engine.sweep_streams().await.unwrap();
+    let given = take_all(&desk, &view.consumer).await;
+    assert_eq!(given, view.counts.pending);
+}
+
+/// Takes and acknowledges everything; answers how much it was.
+async fn take_all(desk: &Desk, consumer: &Stored<HttpConsumer>) -> u64 {
+    let mut taken = 0;
+    loop {
+        let messages = desk.next(consumer).await;
+        if messages.is_empty() {
+            return taken;
+        }
+        taken += messages.len() as u64;
+        desk.ack(consumer, &messages).await;
+    }
 }
