@@ -128,16 +128,20 @@ impl SqliteStore {
             .await
     }
 
-    /// Removes dead letters: these; or all that are dead now, a part at a time.
+    /// Removes dead letters, a part at a time: these, or all that are dead now.
     pub(super) async fn remove_dead(
         &self,
         consumer: ConsumerId,
         records: Option<&[RecordId]>,
     ) -> Result<u64> {
         if let Some(records) = records {
-            let records = records.to_vec();
-            let remove = move |db: &Connection| remove_these(db, number(db, consumer)?, records);
-            return self.remove_some(consumer, remove).await;
+            let mut all = 0;
+            for part in records.chunks(REMOVED_AT_ONCE as usize) {
+                let part = part.to_vec();
+                let remove = move |db: &Connection| remove_these(db, number(db, consumer)?, part);
+                all += self.remove_some(consumer, remove).await?;
+            }
+            return Ok(all);
         }
         let last = move |db: &Connection| last_dead(db, number(db, consumer)?);
         let Some(last) = self.writer.write("read dead letters", last).await? else {

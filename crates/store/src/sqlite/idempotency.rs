@@ -6,6 +6,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use crate::{Answer, AnswerKey, Claim};
 
+/// Keys that are forgotten with one claim: one that follows a long rest must not take long.
+const FORGOTTEN_AT_ONCE: u32 = 100;
+
 /// Claims a key, or tells what it was used for.
 pub(super) fn claim(
     db: &Connection,
@@ -14,9 +17,18 @@ pub(super) fn claim(
     now: Timestamp,
     forget: Timestamp,
 ) -> Tx<Claim> {
-    db.prepare_cached("delete from idempotency where claimed_at < ?")?
-        .execute([forget.as_micros()])?;
     let org = key.org.0.as_bytes();
+    db.prepare_cached(
+        "delete from idempotency
+         where claimed_at < ?4 and org = ?1 and endpoint = ?2 and key = ?3",
+    )?
+    .execute(params![org, key.endpoint, key.key, forget.as_micros()])?;
+    db.prepare_cached(
+        "delete from idempotency where (org, endpoint, key) in
+             (select org, endpoint, key from idempotency where claimed_at < ?
+              order by claimed_at limit ?)",
+    )?
+    .execute(params![forget.as_micros(), FORGOTTEN_AT_ONCE])?;
     type Used = ([u8; 32], Option<u16>, Option<Vec<u8>>, i64);
     let used: Option<Used> = db
         .prepare_cached(

@@ -91,3 +91,20 @@ pub(crate) async fn a_key_is_answered_once(backend: &impl Backend) {
         "forgotten"
     );
 }
+
+pub(crate) async fn keys_that_are_over_are_free_however_many_there_are(backend: &impl Backend) {
+    let store = backend.open().await;
+    let claim = async |name: u32, request, now, forget| {
+        let key = key(&name.to_string());
+        let claimed = store.claim(&key, request, at(now), at(forget)).await;
+        claimed.unwrap()
+    };
+    for name in 0..250 {
+        assert_eq!(claim(name, [1; 32], 10, 0).await, yours(10));
+    }
+    assert_eq!(claim(249, [2; 32], 20, 11).await, yours(20));
+    for name in 0..249 {
+        assert_eq!(claim(name, [2; 32], 21, 11).await, yours(21));
+    }
+    assert_eq!(claim(249, [1; 32], 22, 11).await, Claim::OtherRequest);
+}

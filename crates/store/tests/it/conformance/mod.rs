@@ -123,6 +123,7 @@ macro_rules! conformance {
         });
         $crate::conformance::conformance!($backend: idempotency {
             a_key_is_answered_once,
+            keys_that_are_over_are_free_however_many_there_are,
             a_key_whose_work_may_be_done_is_claimed_again_by_the_same_request,
         });
         $crate::conformance::conformance!($backend: backups {
