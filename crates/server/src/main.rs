@@ -1,5 +1,6 @@
 //! Headrace: streams API data into your app and database.
 
+mod address;
 mod api;
 mod cli;
 mod config;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::address::Announced;
 use crate::api::{self, App};
 use crate::config::Config;
 use crate::files;
@@ -36,6 +37,7 @@ pub(crate) struct Server {
     pub url: String,
     stop: CancellationToken,
     serving: JoinHandle<()>,
+    _announced: Announced,
 }
 
 impl Server {
@@ -57,6 +59,8 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
+        let announced = Announced::begin(&config.data_dir, address)
+            .context("could not write down where the server listens")?;
         api::backups::remove_left_over(&config.data_dir)
             .context("could not remove a backup that was not downloaded")?;
         let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
@@ -114,6 +118,7 @@ impl Server {
             url,
             stop,
             serving,
+            _announced: announced,
         })
     }
 

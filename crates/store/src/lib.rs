@@ -26,7 +26,7 @@ pub use breakpoint::{Breakpoint, breakpoint};
 pub use draft::{Draft, remove_drafts};
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};
-pub use open::{is_cut_off, open, open_existing, restore};
+pub use open::{check_backup, open, open_existing, restore};
 pub use stream::{
     Answer, AnswerKey, Appended, Batch, Claim, Counts, CursorWrite, Fence, Lane, LaneStats,
     Message, Next, Outcome, Page, Place, Range, Row, Selection, StreamStats, Sweep, Swept,

@@ -1,7 +1,5 @@
 //! The backend, chosen by URL.
 
-use std::fs::File;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,10 +47,10 @@ pub async fn restore(url: &str, backup: &Path, replace: bool) -> Result<()> {
     }
 }
 
-/// Whether the end of a [`Store::back_up`] that came from elsewhere is missing, or it is none: as far as
-/// its beginning tells.
-pub fn is_cut_off(backup: &mut File) -> io::Result<bool> {
-    sqlite::is_cut_off(backup)
+/// Looks through what came from elsewhere as a [`Store::back_up`], as [`restore`] does: the error says
+/// what is wrong with it, and calls it `backup`. Takes a while.
+pub async fn check_backup(copy: &Path, backup: &Path) -> Result<()> {
+    sqlite::check(copy, backup).await
 }
 
 fn without_password(url: &str) -> String {

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::CanRead;
+use super::auth::{CanRead, unbound};
 use super::error::{ApiError, Code};
 use super::{App, Errors};
 
@@ -73,11 +73,13 @@ fn not_ready(error: &StoreError) -> ApiError {
 /// Metrics in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, content_type = "text/plain", body = String), Errors))]
-async fn metrics(CanRead(_caller): CanRead, State(app): State<App>) -> Response {
+async fn metrics(CanRead(caller): CanRead, State(app): State<App>) -> Result<Response, ApiError> {
+    // They are of everything.
+    unbound(&caller)?;
     let clock = app.engine.clock();
     let (machine, used) = (clock.machine(), clock.now());
     let ahead = machine.since(used).as_secs_f64() - used.since(machine).as_secs_f64();
     app.metrics.clock_is_ahead(ahead);
     let text = app.metrics.render();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

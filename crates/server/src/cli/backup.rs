@@ -1,7 +1,7 @@
 //! `headrace backup`: everything in one file. A server that has the data directory makes the copy while
 //! it serves; without one, the command does.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use headrace_store::{Draft, StoreError};
 use reqwest::{Client, StatusCode, Url, redirect};
 
 use super::out;
+use crate::address;
 use crate::config::{Config, Options};
 
 /// How long reaching the server may take. Making the copy may take any time.
@@ -24,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(20);
 pub(crate) struct BackupOptions {
     /// The new file
     file: PathBuf,
-    /// The server that makes it; without, the one that has the data directory, at its --listen address
+    /// The server that makes it; without, the one that has the data directory, if there is one
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// An admin token for that server
@@ -52,7 +53,8 @@ pub(crate) async fn run(options: BackupOptions) -> anyhow::Result<()> {
             Err(StoreError::InUse { .. }) => {
                 // It is this machine's own: it never goes to a server that was named.
                 let token = token.or_else(|| std::env::var("HEADRACE_ADMIN_TOKEN").ok());
-                download(&url_of(&config.listen), token.as_deref(), &file).await?;
+                let url = url_of_server(&config.data_dir)?;
+                download(&url, token.as_deref(), &file).await?;
             }
             copied => copied?,
         },
@@ -72,24 +74,31 @@ async fn copy(data_dir: &Path, to: &Path) -> Result<(), StoreError> {
     copied.and(store.close().await)
 }
 
-/// Where a server of this machine is that listens on this address.
-fn url_of(listen: &str) -> String {
-    match listen.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_unspecified() => {
-            format!(
-                "http://{}",
-                SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
-            )
-        }
-        _ => format!("http://{listen}"),
-    }
+/// Where the server is that has the data directory.
+fn url_of_server(data_dir: &Path) -> anyhow::Result<String> {
+    let address = address::of_server(data_dir);
+    let address = address.context("could not look where the server listens")?;
+    let address = address.with_context(|| {
+        format!(
+            "the data directory {} is in use, but not by a server that serves: try again when it does, or when nothing uses it",
+            data_dir.display()
+        )
+    })?;
+    let here = match address.ip().is_unspecified() {
+        true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        false => address,
+    };
+    Ok(format!("http://{here}"))
 }
 
 /// Has a server make the copy.
 async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<()> {
     let url = url.trim_end_matches('/');
     let backup = Url::parse(&format!("{url}/v1/backup"))
-        .with_context(|| format!("{url} is no URL: expected https://HOST"))?;
+        .context("the server is no URL: expected https://HOST")?;
+    if !backup.username().is_empty() || backup.password().is_some() {
+        bail!("a server's URL holds no user and no password: put the token into HEADRACE_TOKEN");
+    }
     let token = token.with_context(|| {
         format!("the server at {url} makes the backup: it needs an admin token in HEADRACE_TOKEN")
     })?;
@@ -132,10 +141,9 @@ async fn download(url: &str, token: Option<&str>, to: &Path) -> anyhow::Result<(
     while let Some(piece) = answer.chunk().await.context("the download was cut off")? {
         draft.file().write_all(&piece).with_context(write)?;
     }
-    // A proxy may not have told the length.
-    if headrace_store::is_cut_off(draft.file()).with_context(write)? {
-        bail!("the download was cut off, or {url} is no Headrace server");
-    }
+    // Who answered may be no Headrace server, and a proxy may not have told the length.
+    let checked = headrace_store::check_backup(draft.path(), to).await;
+    checked.with_context(|| format!("what {url} sent is no whole backup"))?;
     match draft.finish() {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             bail!("{} exists: choose another name", to.display())

@@ -1,5 +1,6 @@
 //! What `headrace backup` makes of answers that are not a Headrace server's own.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
@@ -51,6 +52,10 @@ async fn a_download_without_a_length_is_taken_if_it_is_whole() {
     let (first, second) = whole.split_at(whole.len() / 2);
     let chunked = head("transfer-encoding: chunked");
     let closed = head("connection: close");
+    // Its beginning is that of a whole one.
+    let mut other = whole.clone();
+    other[8_192..12_288].fill(b'x');
+    let nothing = [&whole[..100], &vec![0; whole.len() - 100]].concat();
     let cases = [
         (
             "pieces",
@@ -74,6 +79,8 @@ async fn a_download_without_a_length_is_taken_if_it_is_whole() {
             [&closed, &b"<html>Welcome</html>"[..]].concat(),
             false,
         ),
+        ("damaged", [&closed, &other[..]].concat(), false),
+        ("a header alone", [&closed, &nothing[..]].concat(), false),
     ];
     for (name, bytes, is_whole) in cases {
         let scratch = tempfile::tempdir().unwrap();
@@ -91,7 +98,8 @@ async fn a_download_without_a_length_is_taken_if_it_is_whole() {
             true => assert_eq!(std::fs::read(&file).unwrap(), whole, "{name}"),
             false => {
                 assert!(
-                    error(&output).contains("cut off"),
+                    error(&output).contains("cut off")
+                        || error(&output).contains("no whole backup"),
                     "{name}: {}",
                     error(&output)
                 );
@@ -120,6 +128,50 @@ fn the_admin_token_of_this_machine_goes_to_no_server_that_is_named() {
         error(&output)
     );
     assert!(listener.accept().is_err(), "nobody has called");
+}
+
+/// Who listens where the server of the data directory would is not it.
+#[tokio::test]
+async fn the_admin_token_of_this_machine_goes_to_the_server_that_has_the_data_alone() {
+    let mut server = Server::start();
+    let scratch = tempfile::tempdir().unwrap();
+    let data = server.data.to_str().unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let other = listener.local_addr().unwrap().to_string();
+    let ask = |name: &str| {
+        let file = scratch.path().join(name);
+        let arguments = ["--data-dir", &data, "--listen", &other];
+        backup(&file, &arguments, &[("HEADRACE_ADMIN_TOKEN", ADMIN)])
+    };
+    let made = ask("first");
+    assert!(made.status.success(), "{}", error(&made));
+    // A server that was killed has taken nothing back, and another one may have its address.
+    server.kill();
+    std::fs::write(server.data.join("headrace.address"), &other).unwrap();
+    let _holder = lock(&server.data);
+    let refused = ask("second");
+    assert!(!refused.status.success());
+    assert!(error(&refused).contains("in use"), "{}", error(&refused));
+    assert!(listener.accept().is_err(), "nobody has called");
+}
+
+/// Holds the data directory as another command would.
+fn lock(data: &Path) -> File {
+    let file = File::open(data.join("headrace.lock")).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+#[test]
+fn a_password_in_the_url_of_a_server_is_refused_and_not_repeated() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("backup");
+    for url in ["http://me:hunter2@127.0.0.1:9", "http://me:hunter2@[::"] {
+        let output = backup(&file, &["--server", url], &[("HEADRACE_TOKEN", "t")]);
+        assert!(!output.status.success());
+        assert!(!error(&output).contains("hunter2"), "{}", error(&output));
+    }
 }
 
 /// Nor does any token go where a server sends us.

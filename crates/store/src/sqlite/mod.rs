@@ -68,8 +68,7 @@ use upkeep::Upkeep;
 use vacuum::Vacuum;
 use writer::Writer;
 
-pub(crate) use opening::is_cut_off;
-pub(crate) use restore::{has_data, restore};
+pub(crate) use restore::{check, has_data, restore};
 
 /// The embedded store.
 #[derive(Debug)]

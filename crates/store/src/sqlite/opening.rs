@@ -7,7 +7,7 @@
 //! Pages carry no checksums: damage inside one is noticed when `SQLite` reads it, or never.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek as _};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -152,16 +152,6 @@ fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
             ),
         }),
     }
-}
-
-/// Whether the end of a database without a log is missing, as far as its beginning tells.
-pub(crate) fn is_cut_off(file: &mut File) -> std::io::Result<bool> {
-    file.rewind()?;
-    let (header, length) = read_header(file)?;
-    Ok(header.is_none_or(|header| {
-        let pages = u64::from(number(&header, 28));
-        !header.starts_with(MAGIC) || length != pages * u64::from(page_size(&header))
-    }))
 }
 
 fn page_size(header: &[u8; HEADER]) -> u32 {

@@ -16,7 +16,7 @@ use super::backup::{MARK, remove_companions};
 use super::error::{FILE, Fault, Tx, backend, io_error};
 use super::lock::DirLock;
 use super::streams::HIGHEST_IDX;
-use super::{journal, migrate, steps};
+use super::{journal, migrate, off_runtime, steps};
 use crate::draft::{Draft, remove, remove_drafts, sync_directory_of};
 use crate::{Kind, Result, StoreError};
 
@@ -36,12 +36,17 @@ const NUMBERS: u32 = 1_000;
 /// Makes the backup the database in the directory.
 pub(crate) async fn restore(directory: &Path, backup: &Path, replace: bool) -> Result<()> {
     let (directory, backup) = (directory.to_owned(), backup.to_owned());
-    let restoring =
-        tokio::task::spawn_blocking(move || restore_blocking(&directory, &backup, replace));
-    match restoring.await {
-        Ok(restored) => restored,
-        Err(panicked) => Err(backend("restore the backup", panicked)),
-    }
+    let restore = move || restore_blocking(&directory, &backup, replace);
+    off_runtime("restore the backup", restore).await?
+}
+
+/// Looks a copy of a backup through. Nothing is left beside it.
+pub(crate) async fn check(copy: &Path, backup: &Path) -> Result<()> {
+    let (copy, backup) = (copy.to_owned(), backup.to_owned());
+    off_runtime("look through the backup", move || {
+        check_blocking(&copy, &backup)
+    })
+    .await?
 }
 
 fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()> {
@@ -58,11 +63,15 @@ fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()
     remove_drafts(&restored).map_err(failed)?;
     let mut draft = Draft::begin(&restored).map_err(failed)?;
     io::copy(&mut source, draft.file()).map_err(failed)?;
-    let checked = look_through(draft.path()).map_err(|fault| why_not(fault, backup));
-    remove_companions(draft.path()).map_err(failed)?;
-    checked?;
+    check_blocking(draft.path(), backup)?;
     draft.finish().map_err(failed)?;
     finish(directory)
+}
+
+fn check_blocking(copy: &Path, backup: &Path) -> Result<()> {
+    let checked = look_through(copy).map_err(|fault| why_not(fault, backup));
+    remove_companions(copy).map_err(|error| io_error("look through the backup", error))?;
+    checked
 }
 
 /// Whether the directory holds a store.
