@@ -72,6 +72,12 @@ impl Plan {
         self.jumped += back;
     }
 
+    /// By how much that what waits may still be ahead.
+    fn not_moved(&self) -> Duration {
+        let longest = self.set_back.values().max();
+        self.jumped + longest.copied().unwrap_or_default()
+    }
+
     fn is_moved(&self, consumer: ConsumerId) -> bool {
         self.jumped.is_zero() && !self.set_back.contains_key(&consumer)
     }
@@ -98,12 +104,15 @@ impl Expiry {
         let mut plan = self.plan();
         let newest = plan.newest.unwrap_or(now);
         let back = newest.since(now);
-        if back <= SLIP {
+        if back > SLIP {
+            plan.set_back_by(back, now);
+        } else {
             plan.newest = Some(newest.max(now));
-            return;
         }
-        plan.set_back_by(back, now);
-        self.sooner.notify_one();
+        if back > SLIP || now.since(newest) > SLIP {
+            // It is written down at once that it was so late.
+            self.sooner.notify_one();
+        }
     }
 
     /// What began at `then` is written by `now`. Where the clock was set back in between, those who have
@@ -216,15 +225,15 @@ impl Engine {
         })
     }
 
-    /// Writes down what the time is, where that is so much later than what was, or earlier. Not before
-    /// everybody knows that the clock was set back.
+    /// Writes down what the time is, where that is so much later than what was, or earlier. Until
+    /// everything was moved back it is what it was before.
     async fn write_time(&self, written: &mut Written, every: Duration) {
         let time = {
             let plan = self.expiry.plan();
-            match plan.newest {
-                Some(time) if plan.jumped.is_zero() && plan.set_back.is_empty() => time,
-                _ => return,
-            }
+            let Some(newest) = plan.newest else {
+                return;
+            };
+            newest + plan.not_moved()
         };
         let is_fresh = |seen: &Stored<Seen>| {
             let before = seen.value.time;

@@ -117,6 +117,22 @@ async fn a_clock_that_is_set_back_before_a_start_makes_no_window_longer() {
     assert_eq!(desk.next(&consumer).await.len(), 3);
 }
 
+/// The clock is set right as the server stops: nobody has moved anything back by then.
+#[tokio::test]
+async fn a_clock_that_was_ahead_for_a_moment_makes_no_window_longer() {
+    let mut desk = Desk::new().await;
+    desk.put(CUSTOMER, "a", Some("{}")).await;
+    let consumer = desk.consumer(DeliverPolicy::All, Filter::default()).await;
+    desk.clock.leap(3 * 86_400);
+    assert_eq!(desk.next(&consumer).await.len(), 1);
+    desk.clock.leap(-3 * 86_400);
+    desk.restart().await;
+    let longest = desk.clock.now() + Duration::from_secs(61);
+    let is_short = |phase: &Phase| matches!(phase, Phase::Leased { until, .. } if *until < longest);
+    let id = ConsumerId(consumer.id);
+    until_any(&desk, id, is_short, "the window is as long as it was to be").await;
+}
+
 #[tokio::test]
 async fn what_was_given_back_by_a_clock_that_was_ahead_is_due_when_that_is_set_right() {
     let mut desk = Desk::new().await;

@@ -66,6 +66,8 @@ struct Track {
     changes: u64,
     is_of_earlier: bool,
     acked: bool,
+    /// Whether it told that the record was deleted.
+    deleted: bool,
 }
 
 /// A delivery in a worker's hands.
@@ -138,6 +140,7 @@ impl Ledger {
             changes: self.changes,
             is_of_earlier: false,
             acked: false,
+            deleted: message.row.deleted,
         };
         self.tracks.insert(leased.record, track);
         Ok(())
@@ -216,6 +219,16 @@ impl Ledger {
         tracks
             .filter(|track| track.is_of_earlier)
             .for_each(|track| track.out = None);
+        // What the filter takes no more is dropped, whoever has it.
+        let wanted = value.filters.deleted;
+        let is_alike = Filter {
+            deleted: wanted,
+            ..self.filters.clone()
+        } == value.filters;
+        for track in self.tracks.values_mut() {
+            let is_taken = is_alike && wanted.is_none_or(|wanted| wanted == track.deleted);
+            track.out = track.out.filter(|_| is_taken);
+        }
         self.ack_wait_ms = value.ack_wait_ms;
         self.filters = value.filters.clone();
         let limits = self.max_deliver.zip(u32::try_from(value.max_deliver).ok());
