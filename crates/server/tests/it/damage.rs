@@ -232,8 +232,8 @@ fn verdict(data: &Path) -> String {
     verdict.unwrap()
 }
 
-/// There is no checksum to tell by when it starts: it is told by whoever comes upon it, and nothing
-/// is written from then on.
+/// A start does not look inside pages: it is told by whoever comes upon it, and nothing is written from
+/// then on.
 #[tokio::test]
 async fn a_damaged_page_is_told_as_such_and_ends_all_writing() {
     let mut data = Data::of_a_stopped_server().await;

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use super::keys::{self, Key};
 use super::streams::{Delta, Move, row_id};
-use super::{summary, syncing};
+use super::sums::Entry;
+use super::{rows, summary, syncing};
 use crate::{Appended, Batch, CursorWrite, Fence, Lane, Outcome, Result, StoreError};
 
 /// How far two clocks may be apart without one of them being wrong.
@@ -218,12 +219,21 @@ impl<'a> Tail<'a> {
         let old_parent = old.as_ref().and_then(|old| old.parent_id.as_deref());
         let parent_id = seen.parent_id.as_deref().or(old_parent);
         let version = key.map_or(seen.version, |key| key.known.version.then(seen.version));
+        let now = self.now.as_micros();
+        let entry = Entry {
+            record: record.to_bytes(),
+            lane: lane.0,
+            deleted,
+            upstream_id: seen.upstream_id.as_bytes(),
+            times: [created_at, updated_at, Some(inserted_at), Some(now)],
+            data,
+        };
         let idx = self.next_idx();
         self.db
             .prepare_cached(
                 "insert into log (id, lane, record, kind, upstream_id, upstream_created_at,
-                     upstream_updated_at, inserted_at, updated_at, data, parent_id)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     upstream_updated_at, inserted_at, updated_at, data, parent_id, sum)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
                 row_id(self.delta.no, idx),
@@ -234,9 +244,10 @@ impl<'a> Tail<'a> {
                 created_at,
                 updated_at,
                 inserted_at,
-                self.now.as_micros(),
+                now,
                 data,
                 parent_id,
+                entry.sum(),
             ])?;
         keys::put(
             self.db,
@@ -305,6 +316,10 @@ impl<'a> Tail<'a> {
             })
         };
         let idx = key.known.idx;
+        if keep_data {
+            // Looks at the checksum: the data gets a new one.
+            rows::one(self.db, row_id(self.delta.no, idx))?;
+        }
         let old = self
             .db
             .prepare_cached(

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "open before",
         include_str!("../../migrations/0010_open_before.sql"),
     ),
+    ("sums", include_str!("../../migrations/0011_sums.sql")),
 ];
 
 /// Brings the schema up to date, in one transaction.

@@ -34,6 +34,7 @@ mod steps;
 mod store;
 mod streams;
 mod summary;
+mod sums;
 mod sweep;
 mod syncing;
 mod turn;

@@ -4,7 +4,8 @@
 //! happen without a word. A database gets its name only when it is whole, so one that is empty or
 //! missing beside its log was there before.
 //!
-//! Pages carry no checksums: damage inside one is noticed when `SQLite` reads it, or never.
+//! What is inside pages is not looked at: that would take as long as reading all of it. Damage there is
+//! noticed by whoever reads it: `SQLite` knows its pages, and [`super::sums`] the records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};

@@ -16,7 +16,7 @@ use super::backup::{MARK, remove_companions};
 use super::error::{FILE, Fault, Tx, backend, io_error};
 use super::lock::DirLock;
 use super::streams::HIGHEST_IDX;
-use super::{journal, migrate, off_runtime, steps};
+use super::{journal, migrate, off_runtime, rows, steps};
 use crate::draft::{Draft, remove, remove_drafts, sync_directory_of};
 use crate::{Kind, Result, StoreError};
 
@@ -93,7 +93,7 @@ fn look_through(file: &Path) -> Tx<()> {
     migrate::check(&db)?;
     let found: String = db.query_row("pragma integrity_check(1)", [], |row| row.get(0))?;
     match found.as_str() {
-        "ok" => Ok(()),
+        "ok" => rows::verify_all(&db),
         _ => Err(StoreError::Damaged { what: found }.into()),
     }
 }

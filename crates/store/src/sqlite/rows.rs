@@ -7,10 +7,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::error::Tx;
 use super::keys;
 use super::streams::{row_id, split_row_id};
+use super::sums::Entry;
 use crate::Row;
 
 const COLUMNS: &str = "id, lane, record, kind, upstream_id, upstream_created_at,
-    upstream_updated_at, inserted_at, updated_at, data";
+    upstream_updated_at, inserted_at, updated_at, data, sum";
 
 /// Rows that were read, as far as the byte limit let.
 #[derive(Debug, Default)]
@@ -113,6 +114,21 @@ pub(super) fn position_before(db: &Connection, stream: StreamId, time: Timestamp
     Ok(first.map_or(last, |(idx, _)| idx - 1))
 }
 
+/// Reads everything: an entry that is not what its checksum says is an error.
+pub(super) fn verify_all(db: &Connection) -> Tx<()> {
+    let sums = "select exists (select 1 from pragma_table_info('log') where name = 'sum')";
+    let has_sums: bool = db.query_row(sums, [], |row| row.get(0))?;
+    if !has_sums {
+        return Ok(());
+    }
+    let mut query = db.prepare(&format!("select {COLUMNS} from log where kind < 2"))?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        read(row)?;
+    }
+    Ok(())
+}
+
 fn dense(indexes: &[u64]) -> bool {
     let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else {
         return false;
@@ -161,7 +177,8 @@ fn pick(db: &Connection, stream: i64, indexes: &[u64], mut room: Room) -> Tx<Fou
     Ok(found)
 }
 
-fn one(db: &Connection, id: i64) -> Tx<Option<Row>> {
+/// The entry at this place, if there is one.
+pub(super) fn one(db: &Connection, id: i64) -> Tx<Option<Row>> {
     let sql = format!("select {COLUMNS} from log where id = ?");
     Ok(db.prepare_cached(&sql)?.query_row([id], read).optional()?)
 }
@@ -179,18 +196,34 @@ impl Room {
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    let time = |at: Option<i64>| at.map(Timestamp::from_micros);
-    let (_, idx) = split_row_id(row.get(0)?);
+    let id = row.get(0)?;
+    let times: [Option<i64>; 4] = [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?];
+    let entry = Entry {
+        record: row.get(2)?,
+        lane: row.get(1)?,
+        deleted: row.get::<_, i64>(3)? == 1,
+        upstream_id: row.get_ref(4)?.as_bytes()?,
+        times,
+        data: row.get_ref(9)?.as_bytes()?,
+    };
+    entry.verify(id, row.get(10)?)?;
+    let [
+        upstream_created_at,
+        upstream_updated_at,
+        inserted_at,
+        updated_at,
+    ] = times.map(|time| time.map(Timestamp::from_micros));
+    let (_, idx) = split_row_id(id);
     Ok(Row {
         idx,
-        lane: LaneNo(row.get(1)?),
-        record: RecordId::from_bytes(row.get(2)?),
-        deleted: row.get::<_, i64>(3)? == 1,
+        lane: LaneNo(entry.lane),
+        record: RecordId::from_bytes(entry.record),
+        deleted: entry.deleted,
         upstream_id: row.get(4)?,
-        upstream_created_at: time(row.get(5)?),
-        upstream_updated_at: time(row.get(6)?),
-        inserted_at: Timestamp::from_micros(row.get(7)?),
-        updated_at: Timestamp::from_micros(row.get(8)?),
-        data: Bytes::from(row.get::<_, Vec<u8>>(9)?),
+        upstream_created_at,
+        upstream_updated_at,
+        inserted_at: inserted_at.unwrap_or_default(),
+        updated_at: updated_at.unwrap_or_default(),
+        data: Bytes::copy_from_slice(entry.data),
     })
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is amiss")]
 
 mod conformance;
+mod flipped;
 mod journal;
 mod restoring;
 mod sqlite;

@@ -1,0 +1,82 @@
+//! A bit of a record that is not what was stored: `SQLite` does not notice, and nobody is given it.
+
+use headrace_model::Timestamp;
+use headrace_store::{Range, Selection, Store, StoreError};
+
+use crate::conformance::Backend;
+use crate::conformance::world::{STREAM, append, batch, gone, record, seen};
+use crate::sqlite::{Sqlite, url};
+
+const MARKED: &str = r#"{"amount":1000000,"memo":"MARKED"}"#;
+const MADE: Timestamp = Timestamp::from_seconds(150);
+
+/// Flips a bit of an amount in this file.
+fn flip(file: &std::path::Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = bytes.windows(6).position(|bytes| bytes == b"MARKED");
+    bytes[at.unwrap() - 17] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// A store with two records, of which one was damaged while it was closed.
+async fn damaged() -> (Sqlite, std::sync::Arc<dyn Store>) {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    append(&*store, 1, batch([seen("a", 1, "1"), seen("b", 1, MARKED)])).await;
+    store.close().await.unwrap();
+    drop(store);
+    flip(&sqlite.directory().join("headrace.db"));
+    let store = sqlite.open().await;
+    (sqlite, store)
+}
+
+fn is_told(error: &StoreError) {
+    let words = "entry 2 of the log of stream 1 is not what was stored";
+    let StoreError::Damaged { what } = error else {
+        panic!("{error}");
+    };
+    assert!(what.contains(words), "{what}");
+}
+
+#[tokio::test]
+async fn it_is_told_and_ends_all_writing() {
+    let (_sqlite, store) = damaged().await;
+    let all = Range {
+        after: 0,
+        limit: 10,
+        max_bytes: usize::MAX,
+        newest_first: false,
+    };
+    is_told(
+        &store
+            .read(STREAM, &Selection::default(), all)
+            .await
+            .unwrap_err(),
+    );
+    is_told(&store.record(STREAM, record("b")).await.unwrap_err());
+    let whole = store.record(STREAM, record("a")).await.unwrap();
+    assert_eq!(whole.unwrap().data, "1");
+    is_told(&store.ready().await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_delete_does_not_carry_it_on() {
+    let (_sqlite, store) = damaged().await;
+    let deleting = store.append(
+        STREAM,
+        Timestamp::from_seconds(2),
+        vec![batch([gone("b", 100)])],
+    );
+    is_told(&deleting.await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_backup_of_it_is_none() {
+    let (sqlite, store) = damaged().await;
+    let backup = sqlite.file("backup");
+    store.back_up(&backup, MADE).await.unwrap();
+    let elsewhere = url(&sqlite.file("elsewhere"));
+    let restored = headrace_store::restore(&elsewhere, &backup, false).await;
+    let said = restored.unwrap_err();
+    assert!(matches!(said, StoreError::BrokenBackup { .. }), "{said}");
+}
