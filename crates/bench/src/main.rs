@@ -52,6 +52,9 @@ async fn main() -> Result<()> {
             filtered::run(&mut report, records * 5).await?;
             opening::run(&mut report, records * 5).await?;
             resting::run(&mut report).await?;
+            sync::run(&mut report, records * 5).await?;
+            pauses::backup(&mut report, records * 5).await?;
+            pauses::retention(&mut report, records * 5).await?;
         }
         other => bail!(
             "unknown case {other}: expected ingest, sync, consume, together, filter, follow, open, growth, backup, retention, rest or all"

@@ -85,6 +85,21 @@ pub fn remove_drafts(place: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes that a large file gives back at once.
+const STEP: u64 = 8 << 20;
+
+/// Gives the room of a file back, that nobody needs any more, in steps: while a file system takes back
+/// gigabytes at once, the syncs of others stand still.
+pub fn give_back(file: &File) -> io::Result<()> {
+    let mut length = file.metadata()?.len();
+    while length > 0 {
+        length = length.saturating_sub(STEP);
+        file.set_len(length)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
 /// The path with something at its end.
 pub(crate) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut path = OsString::from(path);

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use breakpoint::{Breakpoint, breakpoint};
-pub use draft::{Draft, remove_drafts};
+pub use draft::{Draft, give_back, remove_drafts};
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};
 pub use open::{check_backup, open, open_existing, restore};

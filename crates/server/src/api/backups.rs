@@ -3,8 +3,10 @@
 //! The copy is made beside the data first: a caller who reads slowly holds back nobody but those who
 //! want a backup too.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,8 +17,7 @@ use futures_util::stream;
 use headrace_engine::BackupTurn;
 use headrace_engine::clock::random;
 use tempfile::TempPath;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::runtime::Handle;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -62,9 +63,26 @@ async fn get_backup(
 
 /// A copy that has no name any more: it is gone when nobody reads it.
 struct Copy {
-    file: File,
+    file: Arc<File>,
+    read: u64,
     length: u64,
-    _turn: BackupTurn,
+    turn: Option<BackupTurn>,
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let (file, turn) = (Arc::clone(&self.file), self.turn.take());
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn_blocking(move || {
+            if let Err(error) = headrace_store::give_back(&file) {
+                tracing::warn!(%error, "the room of a backup was not given back in steps");
+            }
+            // Only now is there room for another one.
+            drop((file, turn));
+        });
+    }
 }
 
 async fn make(app: &App) -> Result<Copy, ApiError> {
@@ -72,13 +90,15 @@ async fn make(app: &App) -> Result<Copy, ApiError> {
     // Removed whatever happens, and also when the caller goes.
     let copy = TempPath::try_from_path(app.data_dir.join(name)).map_err(failed)?;
     let turn = app.engine.back_up(&copy).await?;
-    let file = File::open(&copy).await.map_err(failed)?;
+    let file = File::options().read(true).write(true).open(&copy);
+    let file = file.map_err(failed)?;
     copy.close().map_err(failed)?;
-    let length = file.metadata().await.map_err(failed)?.len();
+    let length = file.metadata().map_err(failed)?.len();
     Ok(Copy {
-        file,
+        file: Arc::new(file),
+        read: 0,
         length,
-        _turn: turn,
+        turn: Some(turn),
     })
 }
 
@@ -94,11 +114,17 @@ pub(crate) fn remove_left_over(data_dir: &Path) -> io::Result<()> {
 
 fn pieces(copy: Copy) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
     stream::try_unfold(copy, |mut copy| async move {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = (&mut copy.file)
-            .take(PIECE as u64)
-            .read_to_end(&mut piece)
-            .await?;
-        Ok((read > 0).then(|| (Bytes::from(piece), copy)))
+        let (file, at) = (Arc::clone(&copy.file), copy.read);
+        let reading = tokio::task::spawn_blocking(move || piece(&file, at));
+        let piece = reading.await.map_err(io::Error::other)??;
+        copy.read += piece.len() as u64;
+        Ok((!piece.is_empty()).then_some((piece, copy)))
     })
+}
+
+fn piece(mut file: &File, at: u64) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE);
+    file.seek(SeekFrom::Start(at))?;
+    file.take(PIECE as u64).read_to_end(&mut piece)?;
+    Ok(Bytes::from(piece))
 }
