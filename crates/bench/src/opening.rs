@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -34,9 +35,23 @@ pub(crate) async fn run(report: &mut Report, count: usize) -> Result<Prepared> {
 
     let store = open(prepared.folder.path()).await?;
     fill(&store, prepared.stream, count..count + APPENDED, customers).await?;
+    let starts = starts_as_it_is(&prepared).await?;
+    report.latency(&format!("start on {count} records after a kill"), starts);
+    store.close().await?;
+
+    // The same, in the middle of much that consumers take and acknowledge.
+    let server = Arc::new(Server::open(Arc::clone(&prepared.folder), None).await?);
+    crate::consume::drain(report, &server, count).await?;
+    let starts = starts_as_it_is(&prepared).await?;
+    let name = format!("start on {count} records after a kill beside consumers");
+    report.latency(&name, starts);
+    Ok(prepared)
+}
+
+/// Starts on what a kill would leave behind now: what is in the files while nobody closes them.
+async fn starts_as_it_is(prepared: &Prepared) -> Result<Vec<Duration>> {
     let mut starts = Vec::new();
     for _ in 0..STARTS {
-        // What a kill leaves behind is what is in the files while nobody closes them.
         let copy = Arc::new(tempfile::tempdir()?);
         copy_files(
             &prepared.folder.path().join("data"),
@@ -46,9 +61,7 @@ pub(crate) async fn run(report: &mut Report, count: usize) -> Result<Prepared> {
         starts.push(server.started_in);
         server.stop().await?;
     }
-    report.latency(&format!("start on {count} records after a kill"), starts);
-    store.close().await?;
-    Ok(prepared)
+    Ok(starts)
 }
 
 /// The same work on ten times as much, again and again.
