@@ -45,6 +45,8 @@ pub(super) struct Reconciler {
     pub(super) is_renewed: bool,
     /// Whether reading what is wanted failed: the other readings go first.
     pub(super) put_off: bool,
+    /// Whether the state may have been stored although the store said no.
+    pub(super) is_unsure: bool,
 }
 
 impl Reconciler {
@@ -100,6 +102,7 @@ impl Reconciler {
         if matches!(next, Next::Stop | Next::Yield) {
             return None;
         }
+        self.is_unsure |= matches!(failure, Failure::Store(_) | Failure::NoNote { .. });
         let words = failure.words(&self.watched.collection().title);
         self.tell(Some(Trouble::new(words, next)));
         Some(self.pace.after_failure(next))
@@ -107,6 +110,11 @@ impl Reconciler {
 
     /// Does what is due. Answers how long nothing will be, if nothing comes up.
     async fn step(&mut self) -> Result<Duration, Failure> {
+        if self.is_unsure {
+            self.state = self.watched.stored_state().await?;
+            self.watched.publish(&self.state);
+            self.is_unsure = false;
+        }
         self.cover().await?;
         let has_time = !self.put_off || self.state.run.is_none();
         if has_time && !self.state.wanted.is_empty() {
@@ -259,7 +267,10 @@ impl Reconciler {
                 let saved = self.reread(reread).await;
                 let (answer, result) = match saved {
                     Ok(()) => (Ok(()), Ok(())),
-                    Err(Failure::Store(error)) => (Err(SyncError::Store(error)), Ok(())),
+                    Err(Failure::Store(error)) => {
+                        self.is_unsure = true;
+                        (Err(SyncError::Store(error)), Ok(()))
+                    }
                     Err(failure) => (Err(SyncError::Stopped), Err(failure)),
                 };
                 drop(reply.send(answer));

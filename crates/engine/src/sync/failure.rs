@@ -38,8 +38,8 @@ pub(super) enum Failure {
         /// How many.
         count: usize,
     },
-    /// The state could not be written as JSON.
-    #[error("the state of the sync could not be written")]
+    /// The state could not be written as JSON, or read.
+    #[error("the state of the sync cannot be written or read")]
     State(#[from] serde_json::Error),
     /// The sync is being stopped: not an error, but an end.
     #[error("the sync is being stopped")]

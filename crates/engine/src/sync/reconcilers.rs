@@ -92,6 +92,7 @@ impl Reconcilers {
                 has_position: position.is_some(),
                 is_renewed: false,
                 put_off: false,
+                is_unsure: false,
                 watched,
                 state,
                 asks,

@@ -234,6 +234,17 @@ impl Watched {
         })
     }
 
+    /// The state as it is stored.
+    pub(super) async fn stored_state(&self) -> Result<CollectionState, Failure> {
+        let store = &self.context.parts.store;
+        let documents = store.cursors(self.context.id).await?.into_iter();
+        let mut mine = documents.filter(|(name, _)| **name == *self.id);
+        match mine.next() {
+            Some((_, body)) => Ok(serde_json::from_slice(&body)?),
+            None => Ok(CollectionState::default()),
+        }
+    }
+
     /// Tells the state.
     pub(super) fn publish(&self, state: &CollectionState) {
         self.context
