@@ -24,7 +24,7 @@ struct Data {
 impl Data {
     /// Of a server with a sealed credential and some records that was stopped, or killed: the log of
     /// the database is there then.
-    async fn of(end: impl FnOnce(&mut Server)) -> Self {
+    async fn of(end: impl AsyncFnOnce(&mut Server)) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let original = scratch.path().join("data");
         let (stripe, base) = sandbox().await;
@@ -36,7 +36,7 @@ impl Data {
             let stream = json!({"slug": slug});
             server.post("/v1/streams", stream).await.expect(201);
         }
-        end(&mut server);
+        end(&mut server).await;
         Self {
             scratch,
             original,
@@ -45,11 +45,11 @@ impl Data {
     }
 
     async fn of_a_stopped_server() -> Self {
-        Self::of(|server| assert!(server.terminate().success())).await
+        Self::of(async |server| assert!(server.terminate().success())).await
     }
 
     async fn of_a_killed_server() -> Self {
-        Self::of(Server::kill).await
+        Self::of(async |server| server.kill()).await
     }
 
     /// A copy that was changed like this.
@@ -224,6 +224,35 @@ async fn what_a_power_cut_may_leave_of_the_log_is_no_damage() {
         assert!(server.terminate().success());
         assert_eq!(verdict(&copy), "ok");
     }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_before_what_was_kept_safe_is_refused() {
+    let mut data = Data::of(async |server| {
+        let consumer = json!({"stream_id": "dev", "slug": "work"});
+        let path = "/v1/http-consumers";
+        server.post(path, consumer).await.expect(201);
+        for _ in 0..2 {
+            let next = json!({"batch_size": 1});
+            let messages = server.post(&format!("{path}/work/next"), next).await;
+            let ack = json!({"ack_tokens": [messages.expect(200)[0]["ack_token"]]});
+            server
+                .post(&format!("{path}/work/ack"), ack)
+                .await
+                .expect(204);
+        }
+        server.kill();
+    })
+    .await;
+    let journal = |data: &Path| data.join("consumers-a.journal");
+    // In the file's header, and in its first entry.
+    for (place, named) in [(0, "byte 0"), (10, "byte 0"), (26, "byte 24")] {
+        let said = data.refused(|data| flip(&journal(data), place));
+        assert_says(&said, &["consumers-a.journal", named, RESTORE]);
+    }
+    let said =
+        data.refused(|data| fs::write(journal(data), [&b"HRj1"[..], &[1; 80]].concat()).unwrap());
+    assert_says(&said, &["consumers-a.journal", "an earlier version"]);
 }
 
 fn verdict(data: &Path) -> String {

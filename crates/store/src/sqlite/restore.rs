@@ -111,7 +111,7 @@ fn why_not(fault: Fault, backup: &Path) -> StoreError {
 }
 
 /// When the backup was made; `None` where it is none.
-fn made_at(db: &Connection) -> Tx<Option<Timestamp>> {
+pub(super) fn made_at(db: &Connection) -> Tx<Option<Timestamp>> {
     let is_backup: bool = db.query_row(
         "select exists (select 1 from sqlite_schema where type = 'table' and name = ?)",
         [MARK],

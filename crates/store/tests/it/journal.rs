@@ -1,5 +1,8 @@
 //! The consumers' journal: what a power cut, or damage, makes of it.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use headrace_model::delivery::Consumer;
@@ -95,22 +98,94 @@ async fn damage_before_what_is_safe_is_told() {
         std::fs::write(&file, &bytes).unwrap();
         copy
     };
-    // The second byte of the journal: the first step, which was synced with the second.
-    let copy = damaged(2, history[4].len);
-    let Err(error) = headrace_store::open(&url(copy.path())).await else {
-        panic!("it opened");
-    };
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    let text = error.to_string();
-    assert!(
-        text.contains(FILES[0]) && text.contains("byte 0") && text.contains("restore"),
-        "{text}"
-    );
+    // The format, the salt, its checksum; the first step, which was synced with the second.
+    for (at, place) in [
+        (0, "byte 0"),
+        (9, "byte 0"),
+        (23, "byte 0"),
+        (26, "byte 24"),
+    ] {
+        let copy = damaged(at, history[4].len);
+        let before = content(copy.path());
+        let error = refusal(copy.path()).await;
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(FILES[0]) && text.contains(place) && text.contains("restore"),
+            "{text}"
+        );
+        assert!(content(copy.path()) == before, "it changed what is there");
+    }
     // The last byte: nothing tells that it was safe. It is cut off.
     let last = history[4].len - 1;
     let copy = damaged(last, history[4].len);
     let store = headrace_store::open(&url(copy.path())).await.unwrap();
     assert_eq!(state(&*store).await, history[3].state);
+}
+
+/// A power cut may take a header only before anything was appended.
+#[tokio::test]
+async fn a_header_that_a_power_cut_took_is_no_damage() {
+    let sqlite = Sqlite::new();
+    let store = filled(&sqlite, 4).await;
+    let expected = state(&*store).await;
+    for content in [&[][..], &[0; 10], &[0; 24]] {
+        let copy = sqlite.copy();
+        std::fs::write(copy.path().join(FILES[0]), content).unwrap();
+        let store = headrace_store::open(&url(copy.path())).await.unwrap();
+        assert_eq!(state(&*store).await, expected);
+    }
+}
+
+/// Entries of before there were headers are not dropped without a word.
+#[tokio::test]
+async fn a_journal_of_an_earlier_version_is_refused() {
+    let sqlite = Sqlite::new();
+    let _store = filled(&sqlite, 4).await;
+    let copy = sqlite.copy();
+    std::fs::write(
+        copy.path().join(FILES[1]),
+        [&b"HRj1"[..], &[1; 80]].concat(),
+    )
+    .unwrap();
+    let before = content(copy.path());
+    let refused = refusal(copy.path()).await;
+    let why = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(
+        why.contains(FILES[1]) && why.contains("an earlier version"),
+        "{why}"
+    );
+    assert!(content(copy.path()) == before, "it changed what is there");
+}
+
+/// An older database was put beside the journal: what is between them is gone.
+#[tokio::test]
+async fn a_journal_that_is_too_new_for_the_database_is_refused() {
+    let sqlite = Sqlite::new();
+    let mut store = filled(&sqlite, 4).await;
+    Worker::of(&*store).next(1, 1).await;
+    // Each start that finds something goes on with the next generation.
+    for _ in 0..2 {
+        drop(store);
+        store = sqlite.open().await;
+        Worker::of(&*store).next(1, 1).await;
+    }
+    let copy = sqlite.copy();
+    let db = rusqlite::Connection::open(copy.path().join("headrace.db")).unwrap();
+    // While one file is filled, the other one may not be in the database yet: two generations.
+    let set = "update journal set written = written + ?";
+    db.execute(set, [-1]).unwrap();
+    drop(db);
+    headrace_store::open(&url(copy.path())).await.unwrap();
+    let copy = sqlite.copy();
+    let db = rusqlite::Connection::open(copy.path().join("headrace.db")).unwrap();
+    db.execute(set, [-2]).unwrap();
+    drop(db);
+    let refused = refusal(copy.path()).await.to_string();
+    assert!(
+        refused.contains(FILES[0]) && refused.contains("newer than the database"),
+        "{refused}"
+    );
 }
 
 /// The older file is gone, and its steps are in no row yet.
@@ -140,10 +215,7 @@ async fn a_file_that_is_missing_is_told() {
     }
     let copy = sqlite.copy();
     std::fs::remove_file(copy.path().join(FILES[0])).unwrap();
-    let Err(error) = headrace_store::open(&url(copy.path())).await else {
-        panic!("it opened");
-    };
-    let text = error.to_string();
+    let text = refusal(copy.path()).await.to_string();
     assert!(
         text.contains(FILES[0]) && text.contains("restore"),
         "{text}"
@@ -285,4 +357,21 @@ async fn state(store: &dyn Store) -> Consumer {
     let mut look = |consumer: &Consumer| found = Some(consumer.clone());
     store.inspect(CONSUMER, &mut look).await.unwrap();
     found.unwrap()
+}
+
+/// Why it does not open.
+async fn refusal(directory: &Path) -> StoreError {
+    match headrace_store::open(&url(directory)).await {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+/// What is in the directory, besides the lock, which tells who tried last.
+fn content(directory: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let files = directory.read_dir().unwrap().map(|file| file.unwrap());
+    files
+        .filter(|file| file.file_name() != "headrace.lock")
+        .map(|file| (file.file_name(), std::fs::read(file.path()).unwrap()))
+        .collect()
 }

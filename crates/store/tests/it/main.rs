@@ -4,6 +4,7 @@
 
 mod conformance;
 mod flipped;
+mod forged;
 mod journal;
 mod restoring;
 mod sqlite;

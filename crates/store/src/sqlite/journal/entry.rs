@@ -4,8 +4,9 @@
 //! marker 4 · length of the step 4 · generation 8 · synced 8 · before 8 · checksum 8 · step
 //! ```
 //!
-//! Numbers are little-endian. The checksum is over everything else and the entry's place in its file,
-//! so that nothing that is left over from before is taken for an entry of now.
+//! Numbers are little-endian. The checksum is over everything else, the entry's place in its file and
+//! the file's salt, so that nothing that is left over from before, and no worker's words, are taken for
+//! an entry of now.
 
 use std::sync::Arc;
 
@@ -13,7 +14,9 @@ use headrace_model::delivery::{Change, Outstanding, Phase};
 use headrace_model::{RecordId, Timestamp};
 use xxhash_rust::xxh3::Xxh3;
 
-const MARKER: [u8; 4] = *b"HRj1";
+use super::header::Salt;
+
+const MARKER: [u8; 4] = *b"HRj2";
 const HEAD: usize = 40;
 const CHECKSUM: std::ops::Range<usize> = 32..40;
 const NO_TEXT: u32 = u32::MAX;
@@ -60,7 +63,7 @@ pub(crate) fn is_plain(change: &Change) -> bool {
 }
 
 /// Writes an entry that will be at this place of its file.
-pub(super) fn write(at: u64, envelope: Envelope, step: &Plain) -> Vec<u8> {
+pub(super) fn write(salt: Salt, at: u64, envelope: Envelope, step: &Plain) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEAD + 32 + step.changes.len() * 40);
     out.resize(HEAD, 0);
     for number in [
@@ -79,13 +82,13 @@ pub(super) fn write(at: u64, envelope: Envelope, step: &Plain) -> Vec<u8> {
     out[8..16].copy_from_slice(&envelope.generation.to_le_bytes());
     out[16..24].copy_from_slice(&envelope.synced.to_le_bytes());
     out[24..32].copy_from_slice(&envelope.before.to_le_bytes());
-    let checksum = checksum(at, &out);
+    let checksum = checksum(salt, at, &out);
     out[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
     out
 }
 
 /// The entry at this place, if there is a whole one.
-pub(super) fn read(file: &[u8], at: usize) -> Option<Entry> {
+pub(super) fn read(salt: Salt, file: &[u8], at: usize) -> Option<Entry> {
     let rest = file.get(at..)?;
     let mut head = rest.get(4..HEAD)?;
     let length = u32::from_le_bytes(take(&mut head)?) as usize;
@@ -98,7 +101,7 @@ pub(super) fn read(file: &[u8], at: usize) -> Option<Entry> {
     let expected = number()?;
     let size = HEAD.checked_add(length)?;
     let bytes = rest.get(..size)?;
-    if bytes[..4] != MARKER || checksum(at as u64, bytes) != expected {
+    if bytes[..4] != MARKER || checksum(salt, at as u64, bytes) != expected {
         return None;
     }
     Some(Entry {
@@ -117,8 +120,8 @@ pub(super) fn next_marker(file: &[u8], at: usize) -> Option<usize> {
     found.map(|found| from + found)
 }
 
-fn checksum(at: u64, entry: &[u8]) -> u64 {
-    let mut hash = Xxh3::with_seed(at);
+fn checksum(salt: Salt, at: u64, entry: &[u8]) -> u64 {
+    let mut hash = Xxh3::with_seed(salt.0 ^ at);
     hash.update(&entry[..CHECKSUM.start]);
     hash.update(&entry[CHECKSUM.end..]);
     hash.digest()

@@ -9,6 +9,7 @@
 //! Two files take turns. While the writer writes what is in the full one, the other one is filled.
 
 mod entry;
+mod header;
 mod recover;
 mod unwritten;
 
@@ -28,10 +29,11 @@ use super::health::Health;
 use super::steps;
 use crate::{Result, StoreError};
 use entry::Envelope;
+use header::Salt;
 use unwritten::Unwritten;
 
 pub(super) use entry::{Plain, is_plain};
-pub(super) use recover::{FILES, open};
+pub(super) use recover::{FILES, look, open};
 pub(super) use unwritten::{Net, Rows};
 
 /// The size at which a file is full.
@@ -57,6 +59,10 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     files: [Arc<File>; 2],
+    /// The salt of both.
+    salt: Salt,
+    /// The length at which one is full.
+    full: u64,
     active: usize,
     envelope: Envelope,
     /// The length of the active file.
@@ -97,16 +103,19 @@ pub(super) struct Taken {
 }
 
 impl Journal {
-    fn start(files: [Arc<File>; 2], generation: u64, health: Health) -> Result<Self> {
+    /// Goes on in files that were begun with this salt.
+    fn start(files: [Arc<File>; 2], salt: Salt, generation: u64, health: Health) -> Result<Self> {
         let state = State {
             files,
+            salt,
+            full: full(),
             active: 0,
             envelope: Envelope {
                 generation,
                 synced: 0,
                 before: 0,
             },
-            len: 0,
+            len: header::LENGTH,
             other_is_full: false,
             other_is_dirty: false,
             is_being_written: false,
@@ -146,7 +155,7 @@ impl Journal {
             let gap = format!("step {} is not the next one", step.seq);
             return Err(backend("write the journal", gap));
         }
-        let bytes = entry::write(state.len, state.envelope, &step);
+        let bytes = entry::write(state.salt, state.len, state.envelope, &step);
         // What is left of a failed write is overwritten by the next one, or cut off at the next start.
         state.files[state.active]
             .write_all_at(&bytes, state.len)
@@ -159,8 +168,8 @@ impl Journal {
         state.unwritten.add(step);
         let end = state.appended;
         // Where the other one could not be written, that is asked for again and again.
-        let is_full = state.len / FULL > (state.len - bytes.len() as u64) / FULL;
-        if state.len >= FULL && !state.other_is_full {
+        let is_full = state.len / state.full > (state.len - bytes.len() as u64) / state.full;
+        if state.len >= state.full && !state.other_is_full {
             state.turn_over();
         }
         Ok(Place { end, is_full })
@@ -407,7 +416,7 @@ impl State {
 
     /// So much waits for the rows that it goes on in neither file.
     fn is_too_long(&self) -> bool {
-        self.other_is_full && self.len >= MUCH * FULL
+        self.other_is_full && self.len >= MUCH * self.full
     }
 
     fn is_ahead_of_the_disk(&self) -> bool {
@@ -424,8 +433,16 @@ impl State {
             synced: 0,
             before: self.len,
         };
-        self.len = 0;
+        self.len = header::LENGTH;
     }
+}
+
+/// Tests have files turn over sooner. Only debug builds look.
+fn full() -> u64 {
+    let set = std::env::var("HEADRACE_JOURNAL_BYTES").ok();
+    set.filter(|_| cfg!(debug_assertions))
+        .and_then(|bytes| bytes.parse().ok())
+        .unwrap_or(FULL)
 }
 
 impl Taken {

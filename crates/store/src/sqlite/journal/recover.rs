@@ -6,20 +6,23 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::entry::{self, Entry};
+use super::header::{self, Beginning, Salt};
 use super::unwritten::Net;
 use super::{Journal, steps};
-use crate::StoreError;
-use crate::sqlite::error::{Tx, io_error};
+use crate::sqlite::error::{Fault, Tx, backend, io_error};
 use crate::sqlite::health::Health;
 use crate::sqlite::lock::{private_file, sync_directory};
+use crate::sqlite::{migrate, restore};
+use crate::{Result, StoreError};
 
 /// The names of the files in the data directory.
 pub(crate) const FILES: [&str; 2] = ["consumers-a.journal", "consumers-b.journal"];
@@ -34,64 +37,118 @@ struct Found {
     synced: u64,
 }
 
+/// Refuses what [`open`] would, and changes nothing. What is wrong with the database is told by who opens
+/// it.
+pub(crate) fn look(database: &Path) -> Result<()> {
+    let looked = (|| -> Tx<()> {
+        let directory = database.parent().unwrap_or(database);
+        // What cannot be read is told by `open`.
+        let files = FILES.map(|name| fs::read(directory.join(name)).unwrap_or_default());
+        if files.iter().all(|file| file.len() as u64 <= header::LENGTH) {
+            return Ok(());
+        }
+        let db = open_unchanged(database)?;
+        migrate::check(&db)?;
+        // The journal was never on top of a backup: it is not believed.
+        if restore::made_at(&db)?.is_none() {
+            let found = read(&db, &files)?;
+            nets(&db, &found)?;
+        }
+        Ok(())
+    })();
+    match looked {
+        Err(Fault::Refused(error)) => Err(error),
+        Err(Fault::Sql(_)) | Ok(()) => Ok(()),
+    }
+}
+
+/// Opens a database to be read: its log is neither moved into it nor indexed on disk.
+fn open_unchanged(database: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(database, flags)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.pragma_update(None, "locking_mode", "exclusive")?;
+    Ok(db)
+}
+
 /// Opens the journal of the directory; what was in it is written first.
 pub(crate) fn open(db: &mut Connection, directory: &Path, health: Health) -> Tx<Journal> {
-    let written: i64 = db.query_row("select written from journal", [], |row| row.get(0))?;
-    let written = written.cast_unsigned();
-    let mut files = Vec::new();
-    let mut found = Vec::new();
-    for name in FILES {
-        let mut file = private_file(&directory.join(name))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|error| io_error("read the journal", error))?;
-        found.push(scan(name, &bytes, written)?);
-        files.push(file);
-    }
+    let [a, b] = FILES.map(|name| open_file(&directory.join(name)));
+    let (files, contents): (Vec<File>, Vec<Vec<u8>>) = [a?, b?].into_iter().unzip();
     sync_directory(directory).map_err(|error| io_error("sync the data directory", error))?;
-    found.sort_by_key(Found::generation);
-    check_order(&found, written)?;
-    let newest = found
-        .iter()
-        .map(Found::generation)
-        .max()
-        .unwrap_or(0)
-        .max(written);
+    let found = read(db, &contents)?;
+    let generations = found.iter().map(Found::generation);
+    let newest = generations.fold(written(db)?, u64::max);
     if found.iter().any(|file| !file.entries.is_empty()) {
         let tx = db.transaction()?;
-        replay(&tx, &found)?;
+        for (no, net) in nets(&tx, &found)? {
+            steps::write_net(&tx, no, &net)?;
+        }
         tx.execute("update journal set written = ?", [newest.cast_signed()])?;
         tx.commit()?;
     }
-    // Nothing of before may be taken for something of now.
+    let salt: i64 = db.query_row("select random()", [], |row| row.get(0))?;
+    let salt = Salt(salt.cast_unsigned());
     for file in &files {
-        if file.metadata().map_or(true, |metadata| metadata.len() > 0) {
-            file.set_len(0)
-                .and_then(|()| file.sync_all())
-                .map_err(|error| io_error("empty the journal", error))?;
-        }
+        header::begin(file, salt).map_err(|error| io_error("begin the journal", error))?;
     }
     let files: [Arc<File>; 2] = match <[File; 2]>::try_from(files) {
         Ok([a, b]) => [Arc::new(a), Arc::new(b)],
         Err(_) => unreachable!("there are two files"),
     };
-    Ok(Journal::start(files, newest + 1, health)?)
+    Ok(Journal::start(files, salt, newest + 1, health)?)
+}
+
+fn open_file(path: &Path) -> Tx<(File, Vec<u8>)> {
+    let mut file = private_file(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)
+        .map_err(|error| io_error("read the journal", error))?;
+    Ok((file, bytes))
+}
+
+/// The generations up to this one are in the database.
+fn written(db: &Connection) -> Tx<u64> {
+    let written: i64 = db.query_row("select written from journal", [], |row| row.get(0))?;
+    Ok(written.cast_unsigned())
+}
+
+/// Reads what the files have beyond the database, the older one first.
+fn read(db: &Connection, files: &[Vec<u8>]) -> Tx<Vec<Found>> {
+    let written = written(db)?;
+    let named = FILES.into_iter().zip(files);
+    let mut found = named
+        .map(|(name, bytes)| scan(name, bytes, written))
+        .collect::<Result<Vec<Found>>>()?;
+    found.sort_by_key(Found::generation);
+    check_order(&found, written)?;
+    Ok(found)
 }
 
 /// Reads the entries of the generations after `written`.
-fn scan(name: &'static str, bytes: &[u8], written: u64) -> Tx<Found> {
+fn scan(name: &'static str, bytes: &[u8], written: u64) -> Result<Found> {
     let mut found = Found {
         name,
         entries: Vec::new(),
         end: 0,
         synced: 0,
     };
+    let salt = match header::read(bytes) {
+        Beginning::Salted(salt) => salt,
+        Beginning::Empty => return Ok(found),
+        Beginning::Damaged => return Err(damaged(name, 0)),
+        Beginning::Old => return Err(old(name)),
+    };
     let mut broken = None;
-    let mut at = 0;
+    let mut at = header::LENGTH as usize;
     while at < bytes.len() {
-        let entry = entry::read(bytes, at);
+        let entry = entry::read(salt, bytes, at);
         let is_new = |entry: &Entry| entry.envelope.generation > written;
         match (entry, broken) {
+            // While one is filled, all before the other one is in the database.
+            (Some(entry), _) if entry.envelope.generation > written.saturating_add(2) => {
+                return Err(too_new(name));
+            }
             // What is left of an earlier filling.
             (Some(entry), _) if !is_new(&entry) => {
                 broken.get_or_insert(at as u64);
@@ -104,7 +161,7 @@ fn scan(name: &'static str, bytes: &[u8], written: u64) -> Tx<Found> {
                 found.entries.push(entry);
             }
             (Some(entry), Some(broken)) if entry.envelope.synced > broken => {
-                return Err(damaged(name, broken).into());
+                return Err(damaged(name, broken));
             }
             (Some(entry), Some(_)) => at += entry.size,
             (None, _) => {
@@ -120,7 +177,7 @@ fn scan(name: &'static str, bytes: &[u8], written: u64) -> Tx<Found> {
 }
 
 /// What was synced before the newer file was begun must be there.
-fn check_order(found: &[Found], written: u64) -> Tx<()> {
+fn check_order(found: &[Found], written: u64) -> Result<()> {
     let [older, newer] = found else {
         return Ok(());
     };
@@ -132,14 +189,14 @@ fn check_order(found: &[Found], written: u64) -> Tx<()> {
                 && envelope.generation > written + 1
                 && older.end < envelope.before =>
         {
-            Err(damaged(older.name, older.end).into())
+            Err(damaged(older.name, older.end))
         }
         _ => Ok(()),
     }
 }
 
-/// Writes the entries that follow what the consumers' rows have.
-fn replay(db: &Connection, found: &[Found]) -> Tx<()> {
+/// What the entries that follow the consumers' rows do to those.
+fn nets(db: &Connection, found: &[Found]) -> Tx<Vec<(i64, Net)>> {
     let mut nets: HashMap<i64, Option<Net>> = HashMap::new();
     for file in found {
         for Entry { at, step, .. } in &file.entries {
@@ -157,12 +214,8 @@ fn replay(db: &Connection, found: &[Found]) -> Tx<()> {
             }
         }
     }
-    for (no, net) in nets {
-        if let Some(net) = net {
-            steps::write_net(db, no, &net)?;
-        }
-    }
-    Ok(())
+    let nets = nets.into_iter();
+    Ok(nets.filter_map(|(no, net)| Some((no, net?))).collect())
 }
 
 /// What the consumer's row has; `None` where it was removed.
@@ -193,4 +246,22 @@ fn damaged(name: &str, at: u64) -> StoreError {
             FILES[0], FILES[1]
         ),
     }
+}
+
+fn too_new(name: &str) -> StoreError {
+    StoreError::Damaged {
+        what: format!(
+            "{name} is newer than the database beside it: put back the headrace.db that belongs to it, \
+             or remove {} and {} to go on without them",
+            FILES[0], FILES[1]
+        ),
+    }
+}
+
+fn old(name: &str) -> StoreError {
+    let why = format!(
+        "{name} was written by an earlier version: start that one again and stop it, so that \
+         everything is in the database, then start this one"
+    );
+    backend("read the journal", why)
 }
