@@ -50,6 +50,8 @@ const WORK: Duration = Duration::from_millis(1_500);
 const LONGEST: Duration = Duration::from_secs(300);
 /// The write-ahead log is checkpointed as soon as it is so long, in pages.
 const CHECKPOINT_PAGES: &str = "300";
+/// The consumers' journal goes on in its other file as soon as one is so long, in bytes.
+const JOURNAL_BYTES: &str = "2048";
 /// Objects of each kind in the account.
 const OBJECTS: usize = 40;
 
@@ -70,9 +72,10 @@ async fn nothing_that_was_answered_is_lost_when_the_power_is_cut() {
     let mut rng = Rng::new(seed);
     let recorded = timeout(LONGEST, record(seed, wanted / 4)).await;
     let story = recorded.expect("enough happens on the disk to cut the power at");
-    let (rounds, collected) = (rounds_of_the_log(&story.disk), story.cuts.len());
+    let (rounds, collected) = (rounds_of(&story.disk, LOG), story.cuts.len());
+    let turns = rounds_of(&story.disk, JOURNAL);
     tell(&format!(
-        "{collected} instants in {} changes and {rounds} rounds of the log; {}",
+        "{collected} instants in {} changes, {rounds} rounds of the log and {turns} of the journal; {}",
         story.disk.changes(),
         story.life.ledger.summary()
     ));
@@ -105,18 +108,27 @@ fn choose(wanted: usize, collected: usize, rng: &mut Rng) -> Vec<usize> {
 }
 
 /// Runs and records: half of the processes are asked to stop, half are killed. Goes on until there are
-/// so many instants, and until the log was begun anew within processes and not only by their starts.
+/// so many instants, and until the log and the journal's second file were begun anew within processes
+/// and not only by their starts.
 async fn record(seed: u64, instants: usize) -> Story {
     let disk = Arc::new(Disk::recorded());
     let mut environment = disk.environment();
-    let pages = ("HEADRACE_CHECKPOINT_PAGES", CHECKPOINT_PAGES);
-    environment.push((pages.0.to_owned(), pages.1.to_owned()));
+    for (name, value) in [
+        ("HEADRACE_CHECKPOINT_PAGES", CHECKPOINT_PAGES),
+        ("HEADRACE_JOURNAL_BYTES", JOURNAL_BYTES),
+    ] {
+        environment.push((name.to_owned(), value.to_owned()));
+    }
     let mut life = Life::begin_on(seed, disk.data(), environment, OBJECTS).await;
     let begun = disk.changes();
     let cuts = Cuts::new(Arc::clone(&disk), Arc::clone(&life.ledger), life.rng.fork());
     let living = async {
         let mut number = 0;
-        while number < PROCESSES || cuts.count() < instants || rounds_of_the_log(&disk) <= number {
+        while number < PROCESSES
+            || cuts.count() < instants
+            || rounds_of(&disk, LOG) <= number
+            || rounds_of(&disk, JOURNAL) < number
+        {
             live(&mut life, &cuts, number % 2 == 0).await;
             number += 1;
         }
@@ -135,16 +147,23 @@ async fn record(seed: u64, instants: usize) -> Story {
     }
 }
 
-/// How often a write-ahead log was begun from its beginning: each time after a checkpoint.
-fn rounds_of_the_log(disk: &Disk) -> usize {
-    let mut logs = HashSet::new();
+/// The end of a file's name, and where it is written whenever it is begun anew.
+type Round = (&'static str, u64);
+/// The write-ahead log: after each checkpoint.
+const LOG: Round = ("-wal", 0);
+/// The second file of the journal, behind its header: whenever the first one was full.
+const JOURNAL: Round = ("-b.journal", 24);
+
+/// How often a file was begun anew.
+fn rounds_of(disk: &Disk, (name, begins_at): Round) -> usize {
+    let mut files = HashSet::new();
     let mut rounds = 0;
     for entry in disk.record() {
         match entry.change {
-            Change::Create if entry.name.ends_with("-wal") => drop(logs.insert(entry.inode)),
-            Change::Create => drop(logs.remove(&entry.inode)),
-            Change::Write if entry.offset == 0 => {
-                rounds += usize::from(logs.contains(&entry.inode))
+            Change::Create if entry.name.ends_with(name) => drop(files.insert(entry.inode)),
+            Change::Create => drop(files.remove(&entry.inode)),
+            Change::Write if entry.offset == begins_at => {
+                rounds += usize::from(files.contains(&entry.inode));
             }
             _ => {}
         }
