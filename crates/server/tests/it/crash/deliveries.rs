@@ -47,8 +47,10 @@ pub(crate) struct Settlement {
 }
 
 /// The deliveries of one consumer.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Deliveries {
+    /// How long a worker has a message.
+    ack_wait: Duration,
     /// By record, then by index and attempt: the order in which they must have been made.
     by_record: HashMap<String, BTreeMap<(u64, u32), Delivery>>,
     delivered: HashSet<u64>,
@@ -60,6 +62,9 @@ pub(crate) struct Deliveries {
     given_up: HashMap<String, u64>,
     /// Deliveries that a worker still has, perhaps across a crash.
     kept: Vec<Token>,
+    /// Before the power was cut, versions were given back for later or to be worked on for longer: they
+    /// come not before this time.
+    put_off: HashMap<u64, Instant>,
     /// Whether there is a limit of deliveries.
     gives_up: bool,
 }
@@ -67,8 +72,11 @@ pub(crate) struct Deliveries {
 /// One delivery. All times are the worker's.
 #[derive(Clone)]
 struct Delivery {
-    asked_at: Instant,
+    /// When the window of the worker ends. The server's began after it was asked.
+    until: Instant,
     got_at: Instant,
+    /// It was told that the window began anew.
+    is_extended: bool,
     /// When somebody first asked for it to be settled. It may be settled from then on.
     settle_sent_at: Option<Instant>,
     /// It was given back, to come again not before this time.
@@ -76,19 +84,40 @@ struct Delivery {
 }
 
 impl Delivery {
-    /// Until then nobody else may have the record. The server's window began after it was asked.
+    /// Until then nobody else may have the record.
     fn busy_until(&self) -> Instant {
-        let window = self.asked_at + ACK_WAIT;
-        self.settle_sent_at.map_or(window, |sent| sent.min(window))
+        self.settle_sent_at
+            .map_or(self.until, |sent| sent.min(self.until))
+    }
+
+    /// What was answered puts the version off until then, also when the power was cut.
+    fn put_off_until(&self) -> Option<Instant> {
+        let is_kept = self.is_extended && self.settle_sent_at.is_none();
+        self.due_at.or(is_kept.then_some(self.until))
     }
 }
 
 impl Deliveries {
+    /// Those of a consumer with this ack window.
+    pub(crate) fn new(ack_wait: Duration) -> Self {
+        Self {
+            ack_wait,
+            by_record: HashMap::new(),
+            delivered: HashSet::new(),
+            ack_sent: BTreeSet::new(),
+            acked: HashMap::new(),
+            given_up: HashMap::new(),
+            kept: Vec::new(),
+            put_off: HashMap::new(),
+            gives_up: false,
+        }
+    }
+
     /// Those of a consumer that gives up.
     pub(crate) fn limited() -> Self {
         Self {
             gives_up: true,
-            ..Self::default()
+            ..Self::new(ACK_WAIT)
         }
     }
 
@@ -124,9 +153,15 @@ impl Deliveries {
             self.given_up.get(&token.record) != Some(&token.idx),
             "{token:?} was delivered although it had been given up on"
         );
+        let put_off = self.put_off.get(&token.idx);
+        assert!(
+            put_off.is_none_or(|until| got_at >= *until),
+            "{token:?} was delivered although it had been put off before the power was cut"
+        );
         let delivery = Delivery {
-            asked_at,
+            until: asked_at + self.ack_wait,
             got_at,
+            is_extended: false,
             settle_sent_at: None,
             due_at: None,
         };
@@ -161,7 +196,7 @@ impl Deliveries {
     /// A worker is about to ask for these to be settled.
     pub(crate) fn settling(&mut self, tokens: Vec<Token>, act: Act) -> Settlement {
         let now = Instant::now();
-        let mut sure_until = tokens.first().map(|_| now + ACK_WAIT);
+        let mut sure_until = tokens.first().map(|_| now + self.ack_wait);
         let mut first_acks = Vec::new();
         for token in &tokens {
             let ack = (token.idx, token.attempts);
@@ -170,7 +205,7 @@ impl Deliveries {
             }
             let of_record = self.by_record.get_mut(&token.record).unwrap();
             let delivery = of_record.get_mut(&(token.idx, token.attempts)).unwrap();
-            let window = delivery.asked_at + ACK_WAIT;
+            let window = delivery.until;
             let is_first = delivery.settle_sent_at.is_none();
             sure_until = sure_until
                 .filter(|_| is_first)
@@ -217,9 +252,10 @@ impl Deliveries {
             Act::Ack => self.acked(tokens),
             Act::Nack(delay) => self.given_back(tokens, *sent_at + delay),
             Act::Extend => {
+                let until = *sent_at + self.ack_wait;
                 for token in tokens {
-                    // The window began anew.
-                    self.delivery(token).asked_at = *sent_at;
+                    let delivery = self.delivery(token);
+                    (delivery.until, delivery.is_extended) = (until, true);
                 }
             }
             Act::Reject => self.give_up(tokens.iter()),
@@ -264,6 +300,7 @@ impl Deliveries {
         self.acked.clear();
         self.given_up.clear();
         self.kept.clear();
+        self.put_off.clear();
     }
 
     /// It was started anew, from the beginning: everything must come again.
@@ -273,9 +310,15 @@ impl Deliveries {
     }
 
     /// The power was cut: the newest deliveries may be forgotten, and be made again as the same
-    /// attempts. What was acked comes no more, not even as an attempt that was under way.
+    /// attempts. What was acked comes no more, not even as an attempt that was under way, and what was put
+    /// off not before its time.
     pub(crate) fn power_was_cut(&mut self) {
-        self.by_record.clear();
+        for ((idx, _), delivery) in self.by_record.drain().flat_map(|(_, of_record)| of_record) {
+            if let Some(until) = delivery.put_off_until() {
+                let latest = self.put_off.entry(idx).or_insert(until);
+                *latest = until.max(*latest);
+            }
+        }
         self.kept.clear();
         self.acked.values_mut().for_each(|attempt| *attempt = 0);
     }

@@ -10,12 +10,19 @@ use serde_json::value::RawValue;
 
 use super::deliveries::Deliveries;
 use super::settings::Settings;
+use super::{ACK_WAIT, LONG};
 
 /// The consumers, and what they select.
-pub(crate) const CONSUMERS: [&str; 3] = ["all", "customers", "strict"];
+pub(crate) const CONSUMERS: [&str; 4] = ["all", "customers", "strict", "slow"];
 
 /// The consumer that gives up on messages, and is started anew now and then; it has everything.
 pub(crate) const STRICT: usize = 2;
+
+/// The consumer whose messages take long: none of them comes twice, and it never has had all.
+pub(crate) const SLOW: usize = 3;
+
+/// Those that have had everything in the end.
+pub(crate) const ENDING: std::ops::Range<usize> = 0..SLOW;
 
 /// A record as it is shown to readers and workers.
 #[derive(Deserialize)]
@@ -31,7 +38,7 @@ pub(crate) struct Record {
 /// The memory of one life.
 pub(crate) struct Ledger {
     log: Mutex<Log>,
-    deliveries: [Mutex<Deliveries>; 3],
+    deliveries: [Mutex<Deliveries>; 4],
     settings: Mutex<Settings>,
 }
 
@@ -41,9 +48,10 @@ impl Ledger {
         Self {
             log: Mutex::default(),
             deliveries: [
-                Mutex::default(),
-                Mutex::default(),
+                Mutex::new(Deliveries::new(ACK_WAIT)),
+                Mutex::new(Deliveries::new(ACK_WAIT)),
                 Mutex::new(Deliveries::limited()),
+                Mutex::new(Deliveries::new(LONG)),
             ],
             settings: Mutex::new(Settings::new(collections)),
         }
@@ -53,7 +61,7 @@ impl Ledger {
     pub(crate) fn copy(&self) -> Self {
         Self {
             log: Mutex::new(self.log().clone()),
-            deliveries: [0, 1, STRICT].map(|one| Mutex::new(self.deliveries(one).clone())),
+            deliveries: [0, 1, STRICT, SLOW].map(|one| Mutex::new(self.deliveries(one).clone())),
             settings: Mutex::new(self.settings().clone()),
         }
     }
@@ -78,14 +86,14 @@ impl Ledger {
     /// How much there is to contradict, in words.
     pub(crate) fn summary(&self) -> String {
         let versions = self.log().versions();
-        let [all, customers, strict] =
-            [0, 1, STRICT].map(|consumer| self.deliveries(consumer).counts());
+        let [all, customers, strict, slow] =
+            [0, 1, STRICT, SLOW].map(|consumer| self.deliveries(consumer).counts());
         let resumed = self.settings().resumed();
         let restarts = self.settings().restarts();
         format!(
             "{versions} versions, {} and {} deliveries, {} and {} acks, {resumed} backfills resumed, \
-             {restarts} restarts, {} deliveries and {} acks since",
-            all.0, customers.0, all.1, customers.1, strict.0, strict.1
+             {restarts} restarts, {} deliveries and {} acks since, {} that take longer",
+            all.0, customers.0, all.1, customers.1, strict.0, strict.1, slow.0
         )
     }
 

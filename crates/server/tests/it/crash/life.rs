@@ -10,10 +10,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::ledger::{CONSUMERS, Ledger};
+use super::ledger::{ENDING, Ledger};
 use super::plan::{End, Histogram, Plan, Rng};
 use super::process::{ABORTED, Api, KILLED, Process};
-use super::{ACK_WAIT, MAX_DELIVER, account, checks, ending, load, tell};
+use super::{ACK_WAIT, LONG, MAX_DELIVER, account, checks, ending, load, tell};
 use crate::harness::{PATIENCE, Setup, sandbox_of, text};
 
 /// A breakpoint that was not passed by then is not waited for any longer.
@@ -74,18 +74,21 @@ impl Life {
             .patch(&format!("/v1/credentials/{credential}"), limit)
             .await
             .expect(200);
-        for (slug, filters, max_deliver) in [
-            ("all", json!({}), -1),
-            ("customers", json!({"collection_id": "stripe:customer"}), -1),
-            ("strict", json!({}), i64::from(MAX_DELIVER)),
+        let customers = json!({"collection_id": "stripe:customer"});
+        for (slug, filters, wait, max_deliver) in [
+            ("all", json!({}), ACK_WAIT, -1),
+            ("customers", customers, ACK_WAIT, -1),
+            ("strict", json!({}), ACK_WAIT, i64::from(MAX_DELIVER)),
+            ("slow", json!({}), LONG, -1),
         ] {
-            let wait = u64::try_from(ACK_WAIT.as_millis()).unwrap();
+            let wait = u64::try_from(wait.as_millis()).unwrap();
             let consumer = json!({
                 "stream_id": "dev",
                 "slug": slug,
                 "filters": filters,
                 "ack_wait_ms": wait,
                 "max_deliver": max_deliver,
+                "max_ack_pending": 20_000,
             });
             server
                 .post("/v1/http-consumers", consumer)
@@ -137,13 +140,13 @@ impl Life {
             .await
             .unwrap();
         ending::until_equal(&api, &self.ledger, &self.stripe).await;
-        for consumer in 0..CONSUMERS.len() {
+        for consumer in ENDING {
             ending::drain(&api, &self.ledger, consumer).await;
         }
         process.kill().await;
         let (_process, api) = self.start().await;
         checks::check(&api, &self.ledger).await.unwrap();
-        for consumer in 0..CONSUMERS.len() {
+        for consumer in ENDING {
             let messages = load::next(&api, &self.ledger, consumer, 1, 0).await;
             assert_eq!(messages.unwrap().len(), 0, "what was done came again");
             ending::had_all(&api, &self.ledger, consumer).await;

@@ -7,10 +7,11 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::LONG;
 use super::account::FOLLOWED;
 use super::checks::{read_page, see_sync};
 use super::deliveries::{Act, Message, Token};
-use super::ledger::{CONSUMERS, Ledger, STRICT};
+use super::ledger::{CONSUMERS, Ledger, SLOW, STRICT};
 use super::plan::Rng;
 use super::process::Api;
 use crate::harness::{Answer, text};
@@ -20,9 +21,10 @@ pub(crate) async fn until_cut_off(api: &Api, ledger: &Ledger, stripe: &Stripe, r
     let mut work = |consumer| work(api, ledger, consumer, rng.fork());
     let (one, two, three) = (work(0), work(0), work(1));
     let four = work_strictly(api, ledger, rng.fork());
+    let five = work_slowly(api, ledger, rng.fork());
     let reading = read(api, ledger, rng.fork());
     let owning = own(api, ledger, stripe, rng.fork());
-    tokio::join!(one, two, three, four, reading, owning);
+    tokio::join!(one, two, three, four, five, reading, owning);
 }
 
 /// A worker: takes messages, acks most, gives some back, forgets some, and keeps some for later.
@@ -81,6 +83,18 @@ async fn work_strictly(api: &Api, ledger: &Ledger, mut rng: Rng) -> Option<()> {
         settle(api, ledger, STRICT, nack, delay).await?;
         settle(api, ledger, STRICT, reject, Act::Reject).await?;
         settle(api, ledger, STRICT, ack, Act::Ack).await?;
+    }
+}
+
+/// The worker whose messages take long: it needs longer, or gives back for later.
+async fn work_slowly(api: &Api, ledger: &Ledger, mut rng: Rng) -> Option<()> {
+    loop {
+        let messages = next(api, ledger, SLOW, 1, rng.below(40)).await?;
+        let act = match rng.percent(50) {
+            true => Act::Extend,
+            false => Act::Nack(LONG),
+        };
+        settle(api, ledger, SLOW, messages, act).await?;
     }
 }
 

@@ -37,6 +37,9 @@ const LIVES: u64 = 4;
 const CRASHES: usize = 52;
 /// The ack window of the consumers: longer than a restart takes, so that deliveries outlive crashes.
 const ACK_WAIT: Duration = Duration::from_millis(1_500);
+/// The ack window of the consumer whose messages take long, and for how long it gives them back: more
+/// than any test.
+const LONG: Duration = Duration::from_secs(3_600);
 /// Deliveries of a version to the consumer that gives up.
 const MAX_DELIVER: u32 = 3;
 

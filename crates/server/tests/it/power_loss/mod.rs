@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::crash::ledger::{CONSUMERS, Ledger};
+use crate::crash::ledger::{ENDING, Ledger, SLOW};
 use crate::crash::life::Life;
 use crate::crash::process::Api;
 use crate::crash::{Rng, account, checks, ending, from_environment, load, tell};
@@ -325,10 +325,13 @@ async fn attempt(
     let task = tokio::spawn(async move {
         let (mut process, api) = story.life.start_on(&data).await.expect("it starts");
         checks::check(&api, &ledger).await.unwrap();
+        see_messages(&api, &ledger, SLOW).await;
         if goes_on {
             go_on(&api, &ledger, &story.life.stripe).await;
         } else {
-            see_messages(&api, &ledger).await;
+            for consumer in ENDING {
+                see_messages(&api, &ledger, consumer).await;
+            }
         }
         process.kill().await;
         is_sound(&data);
@@ -336,12 +339,10 @@ async fn attempt(
     task.await
 }
 
-/// What was acked is not delivered again. It would be among the first messages: what is outstanding
-/// goes first, then what follows the position.
-async fn see_messages(api: &Api, ledger: &Ledger) {
-    for consumer in 0..CONSUMERS.len() {
-        load::next(api, ledger, consumer, 1_000, 0).await.unwrap();
-    }
+/// What was acked is not delivered again, and what was put off not yet. It would be among the first
+/// messages: what is outstanding goes first, then what follows the position.
+async fn see_messages(api: &Api, ledger: &Ledger, consumer: usize) {
+    load::next(api, ledger, consumer, 1_000, 0).await.unwrap();
 }
 
 /// The sync goes on until the stream equals the account, and consumers get all of it.
@@ -351,7 +352,7 @@ async fn go_on(api: &Api, ledger: &Ledger, stripe: &Stripe) {
         .await
         .unwrap();
     ending::until_equal(api, ledger, stripe).await;
-    for consumer in 0..CONSUMERS.len() {
+    for consumer in ENDING {
         ending::drain(api, ledger, consumer).await;
         ending::had_all(api, ledger, consumer).await;
     }
