@@ -147,7 +147,9 @@ impl Engine {
         check(&value)?;
         let restart = value.deliver_policy != consumer.value.deliver_policy;
         let refilter = value.filters != consumer.value.filters;
-        let gate = self.gates.of(consumer.id);
+        let (stream, gate) = (value.stream_id.0, self.gates.of(consumer.id));
+        let stream = self.gates.of(stream);
+        let open = stream.read().await;
         let closed = gate.write().await;
         let mut unapplied = consumer.value.unapplied;
         if restart {
@@ -161,7 +163,7 @@ impl Engine {
             .await
             .map_err(taken)?;
         self.apply(&mut consumer).await?;
-        drop(closed);
+        drop((open, closed));
         self.reconfigured.notify_waiters();
         Ok((self.consumer_view(consumer).await?, restart))
     }

@@ -2,7 +2,9 @@
 //!
 //! So a `next` that begins after a patch was answered sees the patch, and a filter is never applied
 //! to what another filter handed out meanwhile. Streams have gates for the same reason, and syncs: what
-//! is made on one is not made while it is removed, and a collection does not come back while it is purged.
+//! is made on one is not made while it is removed, what is wanted of one does not change in the middle of a
+//! sweep's step, and a collection does not come back while it is purged. Who needs two takes a sync's before
+//! its stream's, and a stream's before a consumer's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

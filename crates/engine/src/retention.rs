@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headrace_model::{ConsumerId, LaneNo, StreamId, config};
+use headrace_model::{ConsumerId, LaneNo, OrgId, StreamId, config};
 use headrace_store::{Kind, Sweep};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::entity;
-use crate::selection::LaneBook;
 use crate::{Engine, Error};
 
 /// How often every stream is looked at. What is late costs room and nothing else.
@@ -70,26 +69,23 @@ impl Engine {
         let tombstones_before = days.map(|days| self.clock.now() - DAY * days);
         // The bound first: of what lies beyond, the filters may not know the lane yet.
         let upto = self.store.last_idx(id).await?;
-        let book = self.lane_book(stream.org, id).await?;
         let consumers = entity::all::<config::HttpConsumer>(&*self.store, Some(stream.org)).await?;
         let readers = consumers.into_iter();
         let readers = readers.filter(|consumer| consumer.value.stream_id == id);
         let readers: Vec<Uuid> = readers.map(|consumer| consumer.id).collect();
+        let gate = self.gates.of(id.0);
         let mut next = Some(0);
         while let Some(after) = next
             && !self.stop.is_cancelled()
         {
             // Who was told that more is wanted from now on finds all of it that was still there.
-            let mut open = Vec::with_capacity(readers.len());
-            for id in &readers {
-                open.push(self.gates.of(*id).read_owned().await);
-            }
+            let _closed = gate.write().await;
             let sweep = Sweep {
                 tombstones_before,
                 after,
                 upto,
                 limit: STEP,
-                wants: self.wants(&readers, &book).await?,
+                wants: self.wants(stream.org, id, &readers).await?,
             };
             next = self.store.sweep(id, sweep).await?.next;
         }
@@ -98,13 +94,18 @@ impl Engine {
 
     /// Whether a consumer's filter takes tombstones of a lane. One that is not among these was made
     /// since, and is given all.
-    async fn wants(&self, readers: &[Uuid], book: &LaneBook) -> Result<Arc<Wants>, Error> {
+    async fn wants(
+        &self,
+        org: OrgId,
+        stream: StreamId,
+        readers: &[Uuid],
+    ) -> Result<Arc<Wants>, Error> {
         let mut filters = HashMap::with_capacity(readers.len());
         for id in readers {
             let consumer = entity::load_any::<config::HttpConsumer>(&*self.store, *id).await?;
             filters.extend(consumer.map(|consumer| (ConsumerId(*id), consumer.value.filters)));
         }
-        let book = book.clone();
+        let book = self.lane_book(org, stream).await?;
         Ok(Arc::new(move |consumer, lane| {
             let filter = filters.get(&consumer);
             filter.is_none_or(|filter| filter.deleted != Some(false) && book.takes(filter, lane))

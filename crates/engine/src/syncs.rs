@@ -271,6 +271,9 @@ impl Engine {
             }
             false => Vec::new(),
         };
+        // What consumers' filters take of the sync changes between two steps of a sweep.
+        let stream = self.gates.of(sync.value.stream_id.0);
+        let open = stream.read().await;
         if purges.is_empty() {
             let saved = sync.save_with(recalled, &*self.store, now).await;
             saved.map_err(taken)?;
@@ -287,7 +290,7 @@ impl Engine {
         let note = noted.await.map_err(taken)?;
         sync.revision += 1;
         self.sync.supervisor.changed(id);
-        drop(closed);
+        drop((open, closed));
         self.finish_removal(note).await?;
         self.sync_view(sync).await
     }

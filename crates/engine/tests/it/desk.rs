@@ -121,26 +121,35 @@ impl Desk {
 
     /// Appends a new version of a record; without data, its delete.
     pub(crate) async fn put(&mut self, collection: &str, id: &str, data: Option<&str>) {
-        self.seen += 1;
-        let seen = Observation {
-            parent_id: None,
-            upstream_id: id.to_owned(),
-            content: match data {
-                Some(data) => Content::Present {
-                    data: data.to_owned().into_bytes().into(),
-                    hash: u128::from(self.seen.unsigned_abs()),
+        self.put_all(collection, &[id.to_owned()], data).await;
+    }
+
+    /// Puts the same of many records.
+    pub(crate) async fn put_all(&mut self, collection: &str, ids: &[String], data: Option<&str>) {
+        let mut seen = Vec::with_capacity(ids.len());
+        for id in ids {
+            self.seen += 1;
+            let observation = Observation {
+                parent_id: None,
+                upstream_id: id.clone(),
+                content: match data {
+                    Some(data) => Content::Present {
+                        data: data.to_owned().into_bytes().into(),
+                        hash: u128::from(self.seen.unsigned_abs()),
+                    },
+                    None => Content::Gone,
                 },
-                None => Content::Gone,
-            },
-            version: Version::Own(self.seen),
-            origin: Origin::Read,
-            created_at: None,
-            updated_at: None,
-        };
+                version: Version::Own(self.seen),
+                origin: Origin::Read,
+                created_at: None,
+                updated_at: None,
+            };
+            seen.push((collection.into(), observation));
+        }
         let batch = Batch {
             sync: SyncId(Uuid::from_u128(9)),
             fence: None,
-            seen: vec![(collection.into(), seen)],
+            seen,
             purge: Vec::new(),
             cursors: Vec::new(),
         };

@@ -1,11 +1,15 @@
 //! Tombstones leave a stream after their days.
 
-use headrace_engine::{Stored, StreamPatch, only};
+use std::time::Duration;
+
+use headrace_engine::{Stored, StreamPatch, SyncPatch, only};
 use headrace_model::config::{DeliverPolicy, HttpConsumer};
 use headrace_model::filter::Filter;
-use headrace_store::{Range, Selection};
+use headrace_model::{CredentialId, Timestamp};
+use headrace_store::{Kind, Object, Range, Selection, Write};
+use uuid::Uuid;
 
-use crate::desk::{CHARGE, CUSTOMER, Desk, ids};
+use crate::desk::{CHARGE, CUSTOMER, Desk, idle_sync, ids};
 
 async fn left(desk: &Desk) -> Vec<String> {
     desk.engine.sweep_streams().await.unwrap();
@@ -73,37 +77,84 @@ async fn days_for_ever_keep_every_tombstone() {
     assert_eq!(left(&desk).await, ["a"]);
 }
 
-/// What a consumer is told that it is to be given, while a sweep takes out what it did not want before.
+/// Records of which a sweep takes many steps to take the deletes out.
+const MANY: u64 = 6_000;
+
+/// Deletes many records, of which a consumer has or wants none, and waits until a sweep is in the middle.
+async fn sweep_many(desk: &mut Desk, records: &[String]) {
+    desk.put_all(CUSTOMER, records, None).await;
+    desk.clock.leap(31 * 86_400);
+    keep_for(desk, Some(30)).await;
+    // That wakes the sweeper.
+    let begins = async {
+        while desk.store.stats(desk.stream).await.unwrap().records == MANY {
+            tokio::task::yield_now().await;
+        }
+    };
+    let begun = tokio::time::timeout(Duration::from_secs(60), begins).await;
+    begun.expect("the sweep begins");
+}
+
+fn many() -> Vec<String> {
+    (0..MANY).map(|id| id.to_string()).collect()
+}
+
+/// What a consumer is told that it is to be given, in the middle of a sweep that takes out what it did not
+/// want before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_is_widened_during_a_sweep_loses_no_delete() {
-    const RECORDS: u64 = 1_000;
     let mut desk = Desk::new().await;
     let present = Filter {
         deleted: Some(false),
         ..Filter::default()
     };
-    for id in 0..RECORDS {
-        desk.put(CUSTOMER, &id.to_string(), Some("{}")).await;
-    }
+    desk.put_all(CUSTOMER, &many(), Some("{}")).await;
     let consumer = desk.consumer(DeliverPolicy::All, present).await;
-    take_all(&desk, &consumer).await;
-    for id in 0..RECORDS {
-        desk.put(CUSTOMER, &id.to_string(), None).await;
-    }
-    desk.clock.leap(31 * 86_400);
+    assert_eq!(take_all(&desk, &consumer).await, MANY);
     let id = consumer.id.to_string();
     let consumer = desk.engine.consumer(desk.org, &id).await.unwrap();
-    keep_for(&desk, Some(30)).await;
-    // That wakes the sweeper.
-    while desk.store.stats(desk.stream).await.unwrap().records == RECORDS {
-        tokio::task::yield_now().await;
-    }
     let mut value = consumer.value.clone();
     value.filters = Filter::default();
+    sweep_many(&mut desk, &many()).await;
     let (view, _) = desk.engine.update_consumer(consumer, value).await.unwrap();
     desk.engine.sweep_streams().await.unwrap();
-    let given = take_all(&desk, &view.consumer).await;
-    assert_eq!(given, view.counts.pending);
+    assert_eq!(take_all(&desk, &view.consumer).await, view.counts.pending);
+}
+
+/// The same where a sync is patched, by which the filter takes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_is_patched_during_a_sweep_loses_no_delete() {
+    let mut desk = Desk::new().await;
+    let id = Uuid::from_u128(9);
+    let credential = CredentialId(Uuid::from_u128(3));
+    let mut sync = idle_sync(desk.stream, credential, &[CUSTOMER]);
+    sync.external_id = Some("other".to_owned());
+    let object = Object {
+        kind: Kind::Sync,
+        id,
+        org: desk.org,
+        revision: 0,
+        names: Vec::new(),
+        body: serde_json::to_vec(&sync).unwrap(),
+        created_at: Timestamp::default(),
+        updated_at: Timestamp::default(),
+    };
+    desk.store.write(vec![Write::Put(object)]).await.unwrap();
+    let acme = Filter {
+        external_id: only("acme"),
+        ..Filter::default()
+    };
+    let consumer = desk.consumer(DeliverPolicy::All, acme).await;
+    let sync = desk.engine.sync(desk.org, &id.to_string()).await.unwrap();
+    sweep_many(&mut desk, &many()).await;
+    let patch = SyncPatch {
+        external_id: Some(Some("acme".to_owned())),
+        ..SyncPatch::default()
+    };
+    desk.engine.patch_sync(sync, patch, false).await.unwrap();
+    let view = desk.engine.consumer_view(consumer).await.unwrap();
+    desk.engine.sweep_streams().await.unwrap();
+    assert_eq!(take_all(&desk, &view.consumer).await, view.counts.pending);
 }
 
 /// Takes and acknowledges everything; answers how much it was.
