@@ -194,12 +194,13 @@ pub(super) async fn apply_work(
 async fn list_again(watched: &Watched, parent: &str) -> Result<usize, Failure> {
     let mut changed = 0;
     for _ in 0..LISTED {
+        let reached = watched.reached().await?;
         let children = watched.children(parent, Priority::Refetch).await?;
         changed += watched
             .check_up_on_children(parent, &children, Priority::Refetch)
             .await?;
         let seen = watched.observe(children, Priority::Refetch).await?;
-        match watched.store(seen, Vec::new()).await {
+        match watched.store_listed(reached, seen, Vec::new()).await {
             Err(Failure::Unsettled { .. }) => watched.context.pause(DOUBT).await?,
             stored => return Ok(changed + stored?),
         }

@@ -98,11 +98,16 @@ impl Watched {
 
     /// The write that removes that note.
     pub(super) fn forgotten_refused(&self, id: &str) -> CursorWrite {
-        let record = RecordId::of(self.context.id, &self.id, id);
         CursorWrite {
-            collection: format!("{}{record}", Note::Refused.beneath(&self.id)).into(),
+            collection: self.note_name(id).into(),
             body: Vec::new(),
         }
+    }
+
+    /// Its name. They are read in this order.
+    pub(super) fn note_name(&self, id: &str) -> String {
+        let record = RecordId::of(self.context.id, &self.id, id);
+        format!("{}{record}", Note::Refused.beneath(&self.id))
     }
 
     /// The records that the provider refuses to read.

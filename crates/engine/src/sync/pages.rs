@@ -24,6 +24,8 @@ pub(super) struct Fetched {
     pub(super) next: Option<PageCursor>,
     /// When the first record that was listed was created: the newest of the step.
     pub(super) newest: Option<Timestamp>,
+    /// How far the stream had come when it was asked for.
+    pub(super) reached: u64,
 }
 
 impl Watched {
@@ -46,7 +48,7 @@ impl Watched {
         Ok(fetched)
     }
 
-    /// Completes the records of a step.
+    /// Completes the records of a step. One whose parts have moved is read anew by its id.
     pub(super) async fn observe(
         &self,
         rows: Vec<(Row, Timestamp)>,
@@ -54,18 +56,28 @@ impl Watched {
     ) -> Result<Vec<Observation>, Failure> {
         let completing = rows.into_iter().map(|(mut row, seen_at)| async move {
             match self.complete(&mut row, priority).await {
-                Ok(()) => Ok(Some(settle::read(row, seen_at))),
-                Err(failure) if failure.is_of_a_part() => {
-                    self.look_at(&row.upstream_id, priority).await
+                Ok(()) => Ok((Some(settle::read(row, seen_at)), None)),
+                Err(failure) if failure.is_of_a_part() && self.collection().reads_by_id() => {
+                    Ok((None, Some(row.upstream_id)))
                 }
                 Err(failure) => Err(failure),
             }
         });
-        let seen: Vec<Option<Observation>> = stream::iter(completing)
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
-        Ok(seen.into_iter().flatten().collect())
+        let (seen, moved): (Vec<Option<Observation>>, Vec<Option<String>>) =
+            stream::iter(completing)
+                .buffered(AT_ONCE)
+                .try_collect::<Vec<_>>()
+                .await?
+                .into_iter()
+                .unzip();
+        let mut seen: Vec<Observation> = seen.into_iter().flatten().collect();
+        let moved: Vec<String> = moved.into_iter().flatten().collect();
+        if !moved.is_empty() {
+            let (anew, refused) = self.look_each(moved, priority).await?;
+            self.note_refused(refused).await?;
+            seen.extend(anew);
+        }
+        Ok(seen)
     }
 
     /// All children of a parent: those that its record holds, where it holds all of them. No children
@@ -151,6 +163,7 @@ impl Watched {
         priority: Priority,
         course: &mut Course,
     ) -> Result<Fetched, Failure> {
+        let reached = self.reached().await?;
         let mut at = at.cloned();
         loop {
             let listing = Listing {
@@ -179,6 +192,7 @@ impl Watched {
                         rows: rows.map(|row| (row, response.seen_at)).collect(),
                         next: page.next,
                         newest,
+                        reached,
                     });
                 }
             }
@@ -193,6 +207,7 @@ impl Watched {
         priority: Priority,
         course: &mut Course,
     ) -> Result<Fetched, Failure> {
+        let reached = self.reached().await?;
         let mut at = at.cloned();
         let wanted = self.context.parts.settings.page_size;
         let page_size = if self.collection().is_embedded() {
@@ -236,6 +251,7 @@ impl Watched {
             rows: families.into_iter().flatten().filter(is_wanted).collect(),
             next: page.next,
             newest,
+            reached,
         })
     }
 

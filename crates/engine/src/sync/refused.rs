@@ -2,7 +2,6 @@
 //! else up and must not be forgotten: each is noted, told, and asked for again, more and more seldom. A
 //! reading of everything begins without these notes, for it shows what they stand for.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub(super) struct Refusals {
 
 /// Asks again, more and more seldom, until the sync stops.
 pub(super) async fn run(context: Arc<Context>, reading: Vec<Watched>) {
-    let mut reading: Vec<(Watched, Option<Refused>)> =
+    let mut reading: Vec<(Watched, Option<String>)> =
         reading.into_iter().map(|watched| (watched, None)).collect();
     let first = context.parts.settings.failed_pause;
     let mut rest = first;
@@ -104,25 +103,42 @@ impl Watched {
 
     /// Reads what is noted once more, as far as a turn goes, and answers how many could be read. `last`
     /// is where the turn before ended.
-    async fn ask_again(&self, last: &mut Option<Refused>) -> Result<usize, Failure> {
+    async fn ask_again(&self, last: &mut Option<String>) -> Result<usize, Failure> {
         let mut noted = self.all_refused().await?;
         self.tell_refused(ids(&noted));
-        if let Some(at) = noted.iter().position(|noted| Some(noted) == last.as_ref()) {
-            noted.rotate_left(at + 1);
-        }
+        let before = |noted: &Refused| Some(self.note_name(&noted.id)) <= *last;
+        let done = noted.partition_point(before);
+        noted.rotate_left(done);
         noted.truncate(TURN);
-        let mut count = 0;
+        let (mut count, mut failed) = (0, 0);
         for step in noted.chunks(STEP) {
-            let (seen, refused) = self.look_each(ids(step), Priority::Sweep).await?;
-            self.store_known(seen).await?;
-            let refused: HashSet<String> = refused.into_iter().collect();
-            let mut read = step.to_vec();
-            read.retain(|noted| !refused.contains(&noted.id));
+            let mut read = Vec::with_capacity(step.len());
+            for refused in step {
+                match self.ask_for(&refused.id).await {
+                    Ok(true) => read.push(refused.clone()),
+                    Ok(false) => {}
+                    Err(failure) if matches!(failure.next(), Next::Stop | Next::Yield) => {
+                        return Err(failure);
+                    }
+                    // It stays noted, and others may be read.
+                    Err(_) => failed += 1,
+                }
+            }
             count += read.len();
             self.forget_refused(read).await?;
-            *last = step.last().cloned();
+            *last = step.last().map(|noted| self.note_name(&noted.id));
+            if failed > STEP {
+                break;
+            }
         }
         Ok(count)
+    }
+
+    /// Reads one once more. Answers whether it could be read.
+    async fn ask_for(&self, id: &str) -> Result<bool, Failure> {
+        let (seen, refused) = self.look_each([id.to_owned()], Priority::Sweep).await?;
+        self.store_known(seen).await?;
+        Ok(refused.is_empty())
     }
 
     /// Removes the notes of what could be read, unless it was refused once more since.

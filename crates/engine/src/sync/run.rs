@@ -111,14 +111,16 @@ impl Watched {
                 }
             };
             let storing = async {
-                let seen = self.observe(fetched.rows, priority).await?;
+                let (reached, rows) = (fetched.reached, fetched.rows);
+                let seen = self.observe(rows, priority).await?;
                 let document = self.document(&after)?;
                 if is_last {
-                    self.store(seen, Vec::new()).await?;
+                    self.store_listed(reached, seen, Vec::new()).await?;
                     return self.context.write(document).await;
                 }
-                let cursors = std::iter::once(document).chain(listed);
-                self.store(seen, cursors.collect()).await.map(drop)
+                let cursors = std::iter::once(document).chain(listed).collect();
+                let stored = self.store_listed(reached, seen, cursors);
+                stored.await.map(drop)
             };
             let (stored, following) = tokio::join!(storing, following);
             stored?;
@@ -156,7 +158,7 @@ impl Watched {
         let at = at.as_ref();
         let fetched = self.fetch(from, at, priority, &mut course).await?;
         let seen = self.observe(fetched.rows, priority).await?;
-        self.store(seen, Vec::new()).await?;
+        self.store_listed(fetched.reached, seen, Vec::new()).await?;
         run.unsettled = None;
         Ok(())
     }

@@ -92,6 +92,16 @@ impl Watched {
         seen: Vec<Observation>,
         cursors: Vec<CursorWrite>,
     ) -> Result<usize, Failure> {
+        self.store_listed(0, seen, cursors).await
+    }
+
+    /// The same of what was listed when the stream had come to this index ([`Watched::reached`]).
+    pub(super) async fn store_listed(
+        &self,
+        reached: u64,
+        seen: Vec<Observation>,
+        cursors: Vec<CursorWrite>,
+    ) -> Result<usize, Failure> {
         let mut seen = self.admitted(seen).await?;
         if seen.is_empty() && cursors.is_empty() {
             return Ok(0);
@@ -117,7 +127,7 @@ impl Watched {
             let doubts: Vec<_> = doubts.collect();
             seen = match self.collection().reads_by_id() {
                 true => self.look_again(doubts).await?,
-                false => self.believed(doubts)?,
+                false => self.believed(reached, doubts)?,
             };
             if seen.is_empty() {
                 return Ok(changed);
@@ -162,16 +172,6 @@ impl Watched {
             }
         }
         self.store(known, Vec::new()).await.map(drop)
-    }
-
-    /// Reads a record by its id.
-    pub(super) async fn look_at(
-        &self,
-        id: &str,
-        priority: Priority,
-    ) -> Result<Option<Observation>, Failure> {
-        let read = self.read_by_id(id, priority).await?;
-        Ok(read.map(|read| found(id, read, Origin::Read)))
     }
 
     /// That one is gone which never changes says nothing: the provider may show it for a while only.
@@ -225,13 +225,26 @@ impl Watched {
         Ok(seen)
     }
 
-    /// What is in doubt and cannot be read by id, as it was shown: where that may be older than what the
-    /// stream holds it has to be listed once more. It is not where the versions say nothing, or what
-    /// the stream holds is of the future, by a clock that was wrong.
-    fn believed(&self, doubts: Vec<(Observation, Mark)>) -> Result<Vec<Observation>, Failure> {
+    /// The newest index of the stream. What it holds up to there was seen before anything that is asked
+    /// for from now on.
+    pub(super) async fn reached(&self) -> Result<u64, Failure> {
+        let store = &self.context.parts.store;
+        Ok(store.last_idx(self.context.sync.stream_id).await?)
+    }
+
+    /// What is in doubt and cannot be read by id, as it was listed when the stream had come to this
+    /// index: where it may be older than what the stream holds it has to be listed once more. It is not
+    /// where that was stored before, and the versions say nothing or it is of the future, by a clock that
+    /// was wrong.
+    fn believed(
+        &self,
+        reached: u64,
+        doubts: Vec<(Observation, Mark)>,
+    ) -> Result<Vec<Observation>, Failure> {
         let now = self.context.provider_now();
         let may_be_older =
             |(shown, mark): &&(Observation, Mark)| match (shown.version, mark.version) {
+                _ if mark.idx > reached => true,
                 (Version::Seen(_), Version::Seen(known)) => known.since(now) <= FUTURE,
                 _ => false,
             };

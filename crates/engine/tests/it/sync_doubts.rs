@@ -1,12 +1,13 @@
 //! What seems older than what the stream holds, because a clock was set back, and is newer.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use headrace_engine::sync::{Activity, Reread};
+use headrace_engine::sync::{Activity, Reread, SyncStatus};
 use headrace_model::Timestamp;
 use headrace_sandbox::stripe::{Collection, StripeOptions};
 use headrace_sandbox::{Fault, FaultKind};
@@ -137,6 +138,116 @@ async fn a_doubt_about_what_is_refused_holds_nothing_up_and_outlives_a_restart()
     rig.stripe.faults().clear();
     until_stream_has(&rig, "second").await;
     until_nothing_is_told(&rig).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_record_that_fails_in_another_way_holds_no_other_up() {
+    let mut rig = rig_that_read_first(None).await;
+    rig.clock.leap(-DAY);
+    put(&rig, "second");
+    fail_reads(&rig, 0, refusal());
+    rig.start().await;
+    until_told_of(&rig, IDS.len()).await;
+    rig.stop().await;
+    rig.stripe.faults().clear();
+    let error = FaultKind::Status {
+        code: 500,
+        headers: Vec::new(),
+        body: "{}".to_owned(),
+    };
+    rig.stripe
+        .faults()
+        .push(fault(&format!("/v1/shipping_rates/{}", IDS[0]), error));
+    rig.start().await;
+    rig.until_stream("the others are read", |rows| {
+        let mut others = rows.iter().filter(|row| row.upstream_id != IDS[0]);
+        others.all(|row| note(row) == "second")
+    })
+    .await;
+    until_told_of(&rig, 1).await;
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_listed_record_whose_part_is_gone_and_that_is_refused_holds_no_page_up() {
+    let mut rig = Rig::new(StripeOptions::default(), &["credit_note"]).await;
+    for (id, more) in [("cn_1", true), ("cn_2", false)] {
+        let lines = json!({"object": "list", "url": "/v1/x", "has_more": more,
+            "data": [{"id": "cnli_1", "object": "credit_note_line_item"}]});
+        let credit_note =
+            json!({"id": id, "object": "credit_note", "created": 1_000_000, "lines": lines});
+        rig.stripe.put("credit_notes", credit_note);
+    }
+    for id in ["cnli_1", "cnli_2"] {
+        let line = json!({"id": id, "object": "credit_note_line_item"});
+        rig.stripe.put("credit_notes/cn_1/lines", line);
+    }
+    rig.stripe
+        .faults()
+        .push(fault("/v1/credit_notes/cn_1/lines", lost_cursor(404)));
+    rig.stripe
+        .faults()
+        .push(fault("/v1/credit_notes/cn_1", refusal()));
+    rig.start().await;
+    rig.until_stream("the other one is there", |rows| {
+        rows.iter().any(|row| row.upstream_id == "cn_2")
+    })
+    .await;
+    until_told_of(&rig, 1).await;
+    rig.stripe.faults().clear();
+    rig.until_stream("it is there as well", |rows| rows.len() == 2)
+        .await;
+    rig.stop().await;
+}
+
+/// The next part of a list is to be read after something that is gone.
+fn lost_cursor(code: u16) -> FaultKind {
+    FaultKind::Status {
+        code,
+        headers: Vec::new(),
+        body: r#"{"error":{"code":"resource_missing","param":"starting_after"}}"#.to_owned(),
+    }
+}
+
+/// It happens to all requests whose path begins so.
+fn fault(path: &str, kind: FaultKind) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        method: None,
+        skip: 0,
+        times: 1_000,
+        kind,
+    }
+}
+
+fn note(row: &Row) -> String {
+    let data: Value = serde_json::from_slice(&row.data).unwrap();
+    data["note"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_record_that_is_only_in_lists_is_not_left_out_when_a_part_of_it_moves() {
+    let mut rig = Rig::new(StripeOptions::default(), &["account"]).await;
+    let accounts = json!({"object": "list", "url": "/v1/x", "has_more": true,
+        "data": [{"id": "ba_1", "object": "bank_account"}]});
+    let account = json!({"id": "acct_1", "object": "account", "created": 1_000_000,
+        "external_accounts": accounts});
+    rig.stripe.put("accounts", account);
+    let path = "accounts/acct_1/external_accounts";
+    // The newest one first.
+    for id in ["ba_2", "ba_1"] {
+        rig.stripe
+            .put(path, json!({"id": id, "object": "bank_account"}));
+    }
+    let once = Fault {
+        times: 1,
+        ..fault(&format!("/v1/{path}"), lost_cursor(400))
+    };
+    rig.stripe.faults().push(once);
+    rig.start().await;
+    rig.until_stream("it is there", |rows| !rows.is_empty())
+        .await;
     rig.stop().await;
 }
 
@@ -313,5 +424,66 @@ async fn what_is_only_in_lists_is_listed_once_more_where_its_order_cannot_be_tol
         })
         .await;
     }
+    rig.stop().await;
+}
+
+/// A page of a list, asked for while what the stream holds is of the future, is overtaken by another
+/// listing.
+#[tokio::test]
+async fn a_page_in_flight_does_not_overwrite_what_was_listed_later() {
+    let collections = ["setup_intent", "setup_attempt"];
+    let mut rig = Rig::new(StripeOptions::default(), &collections).await;
+    let intent = |n: i64| json!({"id": format!("seti_{n}"), "object": "setup_intent", "created": 1_000_000 + n});
+    let put_attempts = |rig: &Rig, note: &str| {
+        for n in [1, 2] {
+            let attempt = json!({"id": format!("setatt_{n}"), "object": "setup_attempt",
+                "created": 1_000_000, "setup_intent": format!("seti_{n}"), "note": note});
+            rig.stripe.put("setup_attempts", attempt);
+        }
+    };
+    for n in [1, 2] {
+        rig.stripe.put("setup_intents", intent(n));
+    }
+    put_attempts(&rig, "first");
+    rig.start().await;
+    rig.until_read().await;
+    rig.stop().await;
+    rig.clock.leap(-DAY);
+    put_attempts(&rig, "second");
+    // One of the two lists of the page takes long; the other one shows what is there now.
+    let slow = FaultKind::Delay(Duration::from_secs(4));
+    rig.stripe.faults().push(Fault {
+        skip: 1,
+        times: 1,
+        ..fault("/v1/setup_attempts", slow)
+    });
+    rig.start().await;
+    let asked = async {
+        while rig.stripe.faults().pending() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asked)
+        .await
+        .unwrap();
+    put_attempts(&rig, "third");
+    for n in [1, 2] {
+        rig.stripe.announce("setup_intent.succeeded", intent(n));
+    }
+    let all_third = |rows: &[Row]| {
+        let mut attempts = rows
+            .iter()
+            .filter(|row| row.upstream_id.starts_with("setatt"));
+        attempts.all(|row| note(row) == "third")
+    };
+    rig.until_stream("third", all_third).await;
+    // The reading goes on to its end, and puts nothing old there.
+    rig.until_read().await;
+    let backfilled = |status: &SyncStatus| {
+        let attempts = collection(status, "setup_attempt");
+        attempts.backfill.completed_at.is_some() && attempts.status == Activity::Live
+    };
+    rig.until("the page has come", backfilled).await;
+    assert!(all_third(&rig.rows().await));
     rig.stop().await;
 }
