@@ -1,13 +1,13 @@
 //! The key file: made at the first start, and never without the owner's eyes only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use headrace_model::CredentialId;
 use headrace_model::config::Credential;
 use headrace_model::seal::{KeyFileError, Keyring, SealError};
-use headrace_store::Store;
+use headrace_store::{Draft, Store, make_directory, sync_names_beside};
 
 use crate::outbound::can_open;
 use crate::{Error, entity};
@@ -117,7 +117,12 @@ pub async fn of_store(
 /// Loads the key file, or makes one with a key of these random bytes where there is none. When this
 /// answers, the file survives a power cut.
 fn load_or_create(path: &Path, random: [u8; 36]) -> Result<Keyring, KeyError> {
-    match fs::read_to_string(path) {
+    let found = fs::read_to_string(path).and_then(|text| {
+        // Who made it may have ended before this.
+        sync_names_beside(path)?;
+        Ok(text)
+    });
+    match found {
         Ok(text) => parse(path, &text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, random),
         Err(source) => Err(KeyError::Read {
@@ -152,39 +157,18 @@ fn parse(path: &Path, text: &str) -> Result<Keyring, KeyError> {
     })
 }
 
-/// Writes the file beside its place and links it there, which fails when there is one already: a key
+/// Writes the file beside its place and names it then, which fails when there is one already: a key
 /// file is never half written, and never replaced.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder)?;
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let mut file = owner_only().open(&draft)?;
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft)?;
-    match written {
+    if let Some(folder) = path.parent() {
+        make_directory(folder)?;
+    }
+    let mut draft = Draft::begin(path)?;
+    draft.file().write_all(text.as_bytes())?;
+    match draft.finish() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => File::open(folder)?.sync_all(),
+        finished => finished,
     }
-}
-
-fn owner_only() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::directory::directory_of;
+
 /// What the names of drafts end in: `NAME.<random>.part`.
 const ENDING: &str = ".part";
 
@@ -118,13 +120,6 @@ pub(crate) fn remove(file: &Path) -> io::Result<()> {
 /// Makes what was named or removed beside this file durable.
 pub(crate) fn sync_directory_of(file: &Path) -> io::Result<()> {
     File::open(directory_of(file))?.sync_all()
-}
-
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

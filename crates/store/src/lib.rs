@@ -4,6 +4,7 @@
 //! which backend it has, and the store knows nothing of HTTP, acks or providers.
 
 mod breakpoint;
+mod directory;
 mod draft;
 mod error;
 mod object;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use breakpoint::{Breakpoint, breakpoint};
+pub use directory::{make_directory, sync_names_beside};
 pub use draft::{Draft, give_back, remove_drafts};
 pub use error::StoreError;
 pub use object::{Kind, Object, Write};

@@ -23,6 +23,7 @@ mod getting_started;
 mod harness;
 mod idempotency;
 mod judged;
+mod key_folder;
 mod large_answers;
 mod live;
 mod odd_records;

@@ -1,13 +1,14 @@
 //! One process per data directory: a lock that ends with its process.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Seek, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use headrace_model::Timestamp;
 
 use super::error::{backend, not_writable};
+use crate::directory::make_directory;
 use crate::{Result, StoreError};
 
 const LOCK: &str = "headrace.lock";
@@ -23,7 +24,7 @@ pub(super) struct DirLock {
 impl DirLock {
     /// Makes the directory if need be, for this user only, and takes it.
     pub(super) fn take(directory: &Path) -> Result<Self> {
-        make_directory(directory)?;
+        make_directory(directory).map_err(|error| not_writable(directory, error))?;
         let mut file = private_file(&directory.join(LOCK))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -75,28 +76,6 @@ impl DirLock {
             None => Ok(()),
         }
     }
-}
-
-/// Makes the directory durably: its name, too, survives a power cut.
-fn make_directory(directory: &Path) -> Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let new = directory.ancestors().take_while(|path| !path.exists());
-    // Who made the directory itself may have ended before this.
-    let unsure = new.count().max(1);
-    builder
-        .create(directory)
-        .map_err(|error| not_writable(directory, error))?;
-    for path in directory.ancestors().take(unsure) {
-        match sync_directory(path.parent().unwrap_or(path)) {
-            // It was there before, and somebody else looks after it.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
-            synced => synced.map_err(|error| backend("sync the data directory's parent", error))?,
-        }
-    }
-    Ok(())
 }
 
 /// Makes the names in a directory durable.
