@@ -80,7 +80,7 @@ fn refused(setup: &Setup, data: &Path) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// What is in the directory, besides the lock, which tells who tried last.
+/// What is in the directory, besides what tells who tried last, and with which database.
 fn content(data: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(data)
         .unwrap()
@@ -89,7 +89,7 @@ fn content(data: &Path) -> BTreeMap<String, Vec<u8>> {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             (name, fs::read(&path).unwrap())
         })
-        .filter(|(name, _)| name != "headrace.lock")
+        .filter(|(name, _)| !["headrace.lock", "headrace.db.number"].contains(&name.as_str()))
         .collect()
 }
 

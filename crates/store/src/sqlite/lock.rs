@@ -1,23 +1,28 @@
 //! One process per data directory: a lock that ends with its process.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use headrace_model::Timestamp;
 
-use super::error::{backend, not_writable};
+use super::error::{backend, io_error, not_writable};
 use crate::directory::make_directory;
+use crate::draft::with_ending;
 use crate::{Result, StoreError};
 
 const LOCK: &str = "headrace.lock";
+/// Holds the number of the database that belongs to the files beside it. Never written in place: of a
+/// file that is written and not synced, a power cut may leave any part.
+pub(super) const NUMBER: &str = "headrace.db.number";
 
-/// Holds the data directory until it is dropped. Its file names who has it and, in a second line, the
-/// database that is in it.
+/// Holds the data directory until it is dropped. Its file names who has it.
 #[derive(Debug)]
 pub(super) struct DirLock {
-    file: File,
+    /// Locked as long as it is open.
+    _file: File,
+    directory: PathBuf,
     database: Option<u32>,
 }
 
@@ -38,17 +43,17 @@ impl DirLock {
                 return Err(backend("lock the data directory", error));
             }
         }
-        let mut before = String::new();
-        // What is not ours to read names no database.
-        let database = match file.read_to_string(&mut before) {
-            Ok(_) => before.lines().nth(1).and_then(|line| line.parse().ok()),
-            Err(_) => None,
-        };
-        let mut lock = Self { file, database };
-        lock.write()
+        file.set_len(0)
+            .and_then(|()| write!(file, "{}", std::process::id()))
             .map_err(|error| backend("write the lock file", error))?;
         sync_directory(directory).map_err(|error| backend("sync the data directory", error))?;
-        Ok(lock)
+        // What is not ours to read names no database.
+        let number = fs::read_to_string(directory.join(NUMBER)).ok();
+        Ok(Self {
+            _file: file,
+            directory: directory.to_owned(),
+            database: number.and_then(|number| number.trim().parse().ok()),
+        })
     }
 
     /// The database that was opened here last.
@@ -61,20 +66,17 @@ impl DirLock {
         if self.database == Some(database) {
             return Ok(());
         }
+        let place = self.directory.join(NUMBER);
+        let draft = with_ending(&place, ".new");
+        let mut file = private_file(&draft)?;
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{database}"))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&draft, &place))
+            .and_then(|()| sync_directory(&self.directory))
+            .map_err(|error| io_error("note which database is here", error))?;
         self.database = Some(database);
-        self.write()
-            .and_then(|()| self.file.sync_all())
-            .map_err(|error| backend("write the lock file", error))
-    }
-
-    fn write(&mut self) -> std::io::Result<()> {
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        write!(self.file, "{}", std::process::id())?;
-        match self.database {
-            Some(database) => write!(self.file, "\n{database}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

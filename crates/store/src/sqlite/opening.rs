@@ -33,10 +33,12 @@ pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
         refuse_a_lone_log(directory)?;
         create(directory, &file)?;
     }
-    look(directory, &file, lock)?;
+    let number = look(directory, &file, lock.database())?;
     (|| -> Tx<_> {
         let mut db = open_writer(&file)?;
         refuse_foreign(&db, &file)?;
+        // Before there is anything in the log. One that is refused must not be taken for ours later.
+        lock.remember(number)?;
         migrate::migrate(&mut db)?;
         // Those of before there was a name have none.
         let name: u32 = db.query_row("pragma application_id", [], |row| row.get(0))?;
@@ -97,8 +99,8 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         .map_err(|error| backend("name the database", error))
 }
 
-/// A glance at the database's header and through its log.
-fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
+/// A glance at the database's header and through its log. Answers the database's number.
+fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
     let damaged = |why: &str| StoreError::Damaged {
         what: format!("{} {why}", file.display()),
     };
@@ -135,17 +137,16 @@ fn look(directory: &Path, file: &Path, lock: &mut DirLock) -> Result<()> {
     }
     // A database that was put in the place of another one has a log that is not its own.
     let database = number(60);
-    if has_log && database != 0 && lock.database().is_some_and(|known| known != database) {
+    if has_log && database != 0 && known.is_some_and(|known| known != database) {
         return Err(damaged(&format!(
             "is not the database that its log {} belongs to",
             log.display()
         )));
     }
-    lock.remember(database)?;
     let torn = wal_check::damage(&log, page_size)
         .map_err(|error| backend("read the write-ahead log", error))?;
     match torn {
-        None => Ok(()),
+        None => Ok(database),
         Some(offset) => Err(StoreError::Damaged {
             what: format!(
                 "{} at byte {offset}, before transactions that were completed",

@@ -6,5 +6,6 @@ mod conformance;
 mod flipped;
 mod forged;
 mod journal;
+mod naming;
 mod restoring;
 mod sqlite;
