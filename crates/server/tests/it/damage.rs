@@ -179,6 +179,25 @@ async fn a_log_without_its_database_is_refused() {
     );
 }
 
+/// It stopped well: no log is left that would tell.
+#[tokio::test]
+async fn a_missing_database_is_not_replaced_by_an_empty_one() {
+    let mut data = Data::of_a_stopped_server().await;
+    let said = data.refused(|data| fs::remove_file(database(data)).unwrap());
+    let words = ["headrace.db is missing", "headrace.db.number", "remove"];
+    assert_says(&said, &words);
+    assert_says(&said, &[RESTORE]);
+    // What it tells to do helps.
+    let copy = data.copy(|data| {
+        fs::remove_file(database(data)).unwrap();
+        fs::remove_file(data.join("headrace.db.number")).unwrap();
+    });
+    let mut server = Setup::on(&copy).start();
+    let gone = server.send(reqwest::Method::GET, "/v1/streams/one").await;
+    gone.expect(404);
+    assert!(server.terminate().success());
+}
+
 #[tokio::test]
 async fn a_database_beside_the_log_of_another_one_is_refused() {
     let mut data = Data::of_a_killed_server().await;

@@ -1,8 +1,8 @@
 //! Before `SQLite` touches the data: whether it is ours and whole, as far as a glance can tell.
 //!
 //! `SQLite` makes a new database where one is missing, and cuts a damaged log off. Here neither may
-//! happen without a word. A database gets its name only when it is whole, so one that is empty or
-//! missing beside its log was there before.
+//! happen without a word. A database gets its name only when it is whole, and before anything that
+//! belongs to it: so one that is empty, or missing beside that, was there before.
 //!
 //! What is inside pages is not looked at: that would take as long as reading all of it. Damage there is
 //! noticed by whoever reads it: `SQLite` knows its pages, and [`super::sums`] the records.
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::{FILE, Tx, backend, not_writable};
-use super::lock::{DirLock, private_file, sync_directory};
-use super::{migrate, open_writer, wal_check};
+use super::lock::{DirLock, NUMBER, private_file, sync_directory};
+use super::{journal, migrate, open_writer, wal_check};
 use crate::{Result, StoreError};
 
 /// Names Headrace in the header of its databases: `head` in ASCII.
@@ -30,7 +30,7 @@ const DRAFT: &str = "headrace.db.new";
 pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
     let file = directory.join(FILE);
     if !exists(&file)? {
-        refuse_a_lone_log(directory)?;
+        refuse_an_orphaned_rest(directory)?;
         create(directory, &file)?;
     }
     let number = look(directory, &file, lock.database())?;
@@ -57,18 +57,23 @@ fn exists(file: &Path) -> Result<bool> {
         .map_err(|error| backend("look for the database", error))
 }
 
-fn refuse_a_lone_log(directory: &Path) -> Result<()> {
-    let log = log(directory);
-    match fs::metadata(&log) {
-        Ok(metadata) if metadata.len() > 0 => Err(StoreError::Damaged {
-            what: format!(
-                "{} is missing, but its log {} is there",
-                directory.join(FILE).display(),
-                log.display()
-            ),
-        }),
-        _ => Ok(()),
+/// Where the database is missing, nothing that belongs to one may be there.
+fn refuse_an_orphaned_rest(directory: &Path) -> Result<()> {
+    let log = format!("{FILE}-wal");
+    let files = [&log, NUMBER].into_iter().chain(journal::FILES);
+    let is_there =
+        |name: &&str| fs::metadata(directory.join(name)).is_ok_and(|file| file.len() > 0);
+    let rest: Vec<&str> = files.filter(is_there).collect();
+    if rest.is_empty() {
+        return Ok(());
     }
+    Err(StoreError::Damaged {
+        what: format!(
+            "{} is missing, but what belongs to it is there ({}): put it back, or, where all data is meant to be gone, remove these files too",
+            directory.join(FILE).display(),
+            rest.join(", ")
+        ),
+    })
 }
 
 /// Makes the database under another name first.

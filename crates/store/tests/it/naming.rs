@@ -1,13 +1,14 @@
-//! Which database is in a directory, as a power cut leaves the word for it.
+//! Which database is in a directory: that is known whatever a power cut leaves, and where it is missing.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use headrace_model::Timestamp;
 use headrace_store::StoreError;
 
 use crate::conformance::Backend;
-use crate::conformance::world::put;
+use crate::conformance::world::{Worker, append, batch, log, put, seen, short};
 use crate::sqlite::{Sqlite, url};
 
 const LOCK: &str = "headrace.lock";
@@ -109,4 +110,52 @@ async fn a_foreign_database_is_not_remembered() {
     }
     let store = headrace_store::open(&url(trial.path())).await.unwrap();
     store.close().await.unwrap();
+}
+
+async fn refused(directory: &Path) -> String {
+    let opened = headrace_store::open(&url(directory)).await.map(drop);
+    assert!(!directory.join("headrace.db").exists());
+    opened.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_database_that_is_missing_is_told_by_anything_that_belongs_to_it() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    append(&*store, 1, batch(["a", "b"].map(|id| seen(id, 1, "1")))).await;
+    let worker = Worker::new(&*store).await;
+    for message in worker.next(2, 9).await {
+        worker.ack(&message).await;
+    }
+    let directory = copy(&sqlite.directory());
+    let remove = |name: &str| fs::remove_file(directory.path().join(name)).unwrap();
+    remove("headrace.db");
+    for name in ["headrace.db-wal", NUMBER, "consumers-a.journal"] {
+        let said = refused(directory.path()).await;
+        assert!(said.contains("headrace.db is missing"), "{said}");
+        assert!(said.contains(name), "{said}");
+        assert!(said.contains("headrace restore"), "{said}");
+        remove(name);
+    }
+    let empty = headrace_store::open(&url(directory.path())).await.unwrap();
+    assert_eq!(short(&log(&*empty).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_where_the_database_is_missing() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    put(&*store, "a", 1, "kept").await;
+    let backup = sqlite.file("backup");
+    let made = Timestamp::from_seconds(2);
+    store.back_up(&backup, made).await.unwrap();
+    store.close().await.unwrap();
+    fs::remove_file(sqlite.directory().join("headrace.db")).unwrap();
+    refused(&sqlite.directory()).await;
+    sqlite.restore(&backup, false).await.unwrap();
+    for _ in 0..2 {
+        let store = sqlite.open().await;
+        assert_eq!(short(&log(&*store).await), ["1:a=kept"]);
+        store.close().await.unwrap();
+    }
 }
