@@ -165,10 +165,7 @@ async fn off_runtime<T: Send + 'static>(
     working.map_err(|panicked| backend(action, panicked))
 }
 
-/// Opens a database to be written to, unless the journal beside it tells that something is lost: then
-/// nothing is changed.
 fn open_writer(file: &Path) -> Tx<Connection> {
-    journal::look(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     db.set_prepared_statement_cache_capacity(128);

@@ -35,6 +35,7 @@ pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
     }
     let number = look(directory, &file, lock.database())?;
     (|| -> Tx<_> {
+        journal::look(&file)?;
         let mut db = open_writer(&file)?;
         refuse_foreign(&db, &file)?;
         // Before there is anything in the log. One that is refused must not be taken for ours later.

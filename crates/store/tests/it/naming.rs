@@ -130,7 +130,8 @@ async fn a_database_that_is_missing_is_told_by_anything_that_belongs_to_it() {
     let directory = copy(&sqlite.directory());
     let remove = |name: &str| fs::remove_file(directory.path().join(name)).unwrap();
     remove("headrace.db");
-    for name in ["headrace.db-wal", NUMBER, "consumers-a.journal"] {
+    let journal = ["consumers-a.journal", "consumers-b.journal"];
+    for name in ["headrace.db-wal", NUMBER].into_iter().chain(journal) {
         let said = refused(directory.path()).await;
         assert!(said.contains("headrace.db is missing"), "{said}");
         assert!(said.contains(name), "{said}");
