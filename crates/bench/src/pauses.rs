@@ -57,7 +57,8 @@ pub(crate) async fn backup(report: &mut Report, count: usize) -> Result<()> {
     let copy = std::fs::File::options().write(true).open(&to)?;
     std::fs::remove_file(&to)?;
     let gone = async {
-        let removing = tokio::task::spawn_blocking(move || headrace_store::give_back(&copy));
+        let removing =
+            tokio::task::spawn_blocking(move || headrace_store::give_back(&copy, || false));
         removing.await?.context("the room of the copy")?;
         tokio::time::sleep(AFTER).await;
         Ok::<(), anyhow::Error>(())

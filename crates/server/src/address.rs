@@ -20,7 +20,8 @@ impl Announced {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(data_dir.join(FILE))?;
-        file.try_lock()?;
+        // Who looks at it holds it for a moment; another server, which has the directory, does not.
+        file.lock()?;
         file.set_len(0)?;
         write!(file, "{address}")?;
         Ok(Self { _locked: file })

@@ -90,11 +90,11 @@ pub fn remove_drafts(place: &Path) -> io::Result<()> {
 /// Bytes that a large file gives back at once.
 const STEP: u64 = 8 << 20;
 
-/// Gives the room of a file back, that nobody needs any more, in steps: while a file system takes back
-/// gigabytes at once, the syncs of others stand still.
-pub fn give_back(file: &File) -> io::Result<()> {
+/// Gives the room of a file back, that nobody needs any more, in steps while nobody is `in_a_hurry`: while
+/// a file system takes back gigabytes at once, the syncs of others stand still.
+pub fn give_back(file: &File, in_a_hurry: impl Fn() -> bool) -> io::Result<()> {
     let mut length = file.metadata()?.len();
-    while length > 0 {
+    while length > 0 && !in_a_hurry() {
         length = length.saturating_sub(STEP);
         file.set_len(length)?;
         file.sync_data()?;

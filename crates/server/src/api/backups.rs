@@ -18,6 +18,7 @@ use headrace_engine::BackupTurn;
 use headrace_engine::clock::random;
 use tempfile::TempPath;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
@@ -67,16 +68,18 @@ struct Copy {
     read: u64,
     length: u64,
     turn: Option<BackupTurn>,
+    stopping: CancellationToken,
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
         let (file, turn) = (Arc::clone(&self.file), self.turn.take());
+        let stopping = self.stopping.clone();
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
         runtime.spawn_blocking(move || {
-            if let Err(error) = headrace_store::give_back(&file) {
+            if let Err(error) = headrace_store::give_back(&file, || stopping.is_cancelled()) {
                 tracing::warn!(%error, "the room of a backup was not given back in steps");
             }
             // Only now is there room for another one.
@@ -99,6 +102,7 @@ async fn make(app: &App) -> Result<Copy, ApiError> {
         read: 0,
         length,
         turn: Some(turn),
+        stopping: app.engine.stopping().clone(),
     })
 }
 

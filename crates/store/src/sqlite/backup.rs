@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::error::{Fault, Tx, backend, io_error};
 use super::pool::Pool;
-use super::{SqliteStore, opening};
+use super::{SqliteStore, opening, restore};
 use crate::draft::{Draft, remove, with_ending};
 use crate::{Result, StoreError};
 
@@ -99,6 +99,10 @@ fn copy(
     }
     mark(&copy, now).map_err(of_the_copy)?;
     end(copy, draft.path()).map_err(of_the_copy)?;
+    // One that could not be restored is worse than none.
+    let checked = restore::look_through(draft.path());
+    remove_companions(draft.path()).map_err(failed)?;
+    checked?;
     draft.finish().map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => exists(place),
         _ => failed(error),

@@ -83,7 +83,7 @@ pub(crate) fn has_data(directory: &Path) -> bool {
 }
 
 /// Whether it is a backup of a version that is known, and whole.
-fn look_through(file: &Path) -> Tx<()> {
+pub(super) fn look_through(file: &Path) -> Tx<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
     if made_at(&db)?.is_none() {

@@ -71,12 +71,47 @@ async fn a_delete_does_not_carry_it_on() {
 }
 
 #[tokio::test]
-async fn a_backup_of_it_is_none() {
+async fn no_backup_is_made_of_it() {
     let (sqlite, store) = damaged().await;
     let backup = sqlite.file("backup");
+    is_told(&store.back_up(&backup, MADE).await.unwrap_err());
+    assert!(!backup.exists());
+}
+
+#[tokio::test]
+async fn a_backup_with_one_is_not_restored() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    append(&*store, 1, batch([seen("b", 1, MARKED)])).await;
+    let backup = sqlite.file("backup");
     store.back_up(&backup, MADE).await.unwrap();
+    flip(&backup);
     let elsewhere = url(&sqlite.file("elsewhere"));
     let restored = headrace_store::restore(&elsewhere, &backup, false).await;
     let said = restored.unwrap_err();
     assert!(matches!(said, StoreError::BrokenBackup { .. }), "{said}");
+}
+
+/// What the documentation tells to do where there is no backup.
+#[tokio::test]
+async fn an_entry_that_was_given_up_is_read_anew() {
+    let (sqlite, store) = damaged().await;
+    store.close().await.unwrap();
+    drop(store);
+    let docs = include_str!("../../../../docs/when-it-does-not-start.md");
+    let sql = docs.lines().filter(|line| line.starts_with("sqlite> "));
+    let sql: Vec<String> = sql
+        .map(|line| {
+            line["sqlite> ".len()..]
+                .replace("STREAM", "1")
+                .replace("ENTRY", "2")
+        })
+        .collect();
+    assert_eq!(sql.len(), 2);
+    sqlite.change(&sql.join(""));
+    let store = sqlite.open().await;
+    append(&*store, 1, batch([seen("b", 10, MARKED)])).await;
+    let row = store.record(STREAM, record("b")).await.unwrap().unwrap();
+    assert_eq!((row.idx, &*row.data), (3, MARKED.as_bytes()));
+    store.back_up(&sqlite.file("backup"), MADE).await.unwrap();
 }

@@ -58,7 +58,7 @@ impl Sqlite {
     }
 
     /// Changes the closed database from outside.
-    fn change(&self, sql: &str) {
+    pub(crate) fn change(&self, sql: &str) {
         let db = rusqlite::Connection::open(self.database()).unwrap();
         db.execute_batch(sql).unwrap();
     }
