@@ -127,7 +127,7 @@ impl Ledger {
         if let Some(track) = track.filter(|_| !self.unsure) {
             track.check(message, asked, time.steps())?;
         }
-        let is_sure = asked.changes == self.changes();
+        let is_sure = asked.changes.is_some() && asked.changes == self.changes();
         if self.max_deliver.is_some_and(|max| leased.attempts > max) && is_sure {
             return Err(format!("delivered too often: {leased:?}"));
         }
