@@ -99,13 +99,11 @@ async fn an_entry_that_was_given_up_is_read_anew() {
     store.close().await.unwrap();
     drop(store);
     let docs = include_str!("../../../../docs/when-it-does-not-start.md");
-    let sql = docs.lines().filter(|line| line.starts_with("sqlite> "));
+    let sql = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("sqlite> "));
     let sql: Vec<String> = sql
-        .map(|line| {
-            line["sqlite> ".len()..]
-                .replace("STREAM", "1")
-                .replace("ENTRY", "2")
-        })
+        .map(|line| line.replace("STREAM", "1").replace("ENTRY", "2"))
         .collect();
     assert_eq!(sql.len(), 2);
     sqlite.change(&sql.join(""));
