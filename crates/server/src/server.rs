@@ -59,8 +59,6 @@ impl Server {
         })?;
         let address = listener.local_addr()?;
         let store = headrace_store::open(&format!("sqlite:{}", config.data_dir.display())).await?;
-        let announced = Announced::begin(&config.data_dir, address)
-            .context("could not write down where the server listens")?;
         api::backups::remove_left_over(&config.data_dir)
             .context("could not remove a backup that was not downloaded")?;
         let keyring = match keys::of_store(&*store, &config.key_file, random()).await {
@@ -101,6 +99,8 @@ impl Server {
             ready: Arc::default(),
             read_timeout: config.limits.read_timeout,
         };
+        let announced = Announced::begin(&config.data_dir, address)
+            .context("could not write down where the server listens")?;
         let stop = CancellationToken::new();
         let limits = listen::Limits {
             max_connections: files::for_connections(config.limits.max_connections),
