@@ -21,9 +21,6 @@ const BATCH: usize = 100;
 /// How long appends go on alone, for comparison.
 const ALONE: Duration = Duration::from_secs(10);
 
-/// How long they go on after a copy was removed.
-const AFTER: Duration = Duration::from_secs(3);
-
 /// A store that is appended to.
 struct Load {
     folder: TempDir,
@@ -54,13 +51,15 @@ pub(crate) async fn backup(report: &mut Report, count: usize) -> Result<()> {
     let found = restored.stats(STREAM).await?.records;
     ensure!(found >= count as u64, "{found} records were restored");
     restored.close().await?;
+    // What the restore wrote is on the disk by then.
+    tokio::time::sleep(ALONE).await;
     let copy = std::fs::File::options().write(true).open(&to)?;
     std::fs::remove_file(&to)?;
     let gone = async {
         let removing =
             tokio::task::spawn_blocking(move || headrace_store::give_back(&copy, || false));
         removing.await?.context("the room of the copy")?;
-        tokio::time::sleep(AFTER).await;
+        tokio::time::sleep(ALONE).await;
         Ok::<(), anyhow::Error>(())
     };
     load.appends(report, "append, beside the removal of a backup", gone)
