@@ -90,7 +90,9 @@ impl Reconciler {
                 }
             }
         }
-        if let Err(failure) = self.watched.confirm(&self.state).await {
+        if !self.is_unsure
+            && let Err(failure) = self.watched.confirm(&self.state).await
+        {
             // Only a page more to read at the next start.
             tracing::debug!(sync = %self.watched.context.id, "the place in a list was not stored: {failure}");
         }
@@ -110,11 +112,7 @@ impl Reconciler {
 
     /// Does what is due. Answers how long nothing will be, if nothing comes up.
     async fn step(&mut self) -> Result<Duration, Failure> {
-        if self.is_unsure {
-            self.state = self.watched.stored_state().await?;
-            self.watched.publish(&self.state);
-            self.is_unsure = false;
-        }
+        self.make_sure().await?;
         self.cover().await?;
         let has_time = !self.put_off || self.state.run.is_none();
         if has_time && !self.state.wanted.is_empty() {
@@ -156,6 +154,16 @@ impl Reconciler {
                 .set(&self.watched.id, |live| live.checked_at = Some(now));
         }
         Ok(Duration::ZERO)
+    }
+
+    /// Reads the state anew where what is known of it may not be what is stored.
+    async fn make_sure(&mut self) -> Result<(), Failure> {
+        if self.is_unsure {
+            self.state = self.watched.stored_state().await?;
+            self.watched.publish(&self.state);
+            self.is_unsure = false;
+        }
+        Ok(())
     }
 
     /// What has to be read now.
@@ -254,6 +262,7 @@ impl Reconciler {
         match ask {
             Ask::Check => self.check_now = true,
             Ask::Gap(gap, reply) => {
+                self.make_sure().await?;
                 let run = self.run_anew(Aim::Gap).await?;
                 self.begin(run, |state| {
                     let from = state.gap.map_or(gap.from, |known| known.from.min(gap.from));
@@ -281,6 +290,7 @@ impl Reconciler {
     }
 
     async fn reread(&mut self, reread: Reread) -> Result<(), Failure> {
+        self.make_sure().await?;
         match reread {
             Reread::UpstreamIds(ids) => {
                 self.watched.tell_noted().await?;

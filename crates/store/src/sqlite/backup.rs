@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::error::{Fault, Tx, backend, io_error};
 use super::pool::Pool;
-use super::{SqliteStore, opening, restore};
+use super::{SqliteStore, off_runtime, opening, restore};
 use crate::draft::{Draft, remove, with_ending};
 use crate::{Result, StoreError};
 
@@ -46,9 +46,41 @@ impl SqliteStore {
         // Dropped with this call, also when its caller waits no longer.
         let caller = Arc::new(());
         let waiting = Arc::downgrade(&caller);
-        let copy = move |db: &Connection| copy(db, &place, now, &pool, &waiting);
-        self.readers.read(ACTION, copy).await
+        let copying = {
+            let (place, pool, waiting) = (place.clone(), Arc::clone(&pool), Weak::clone(&waiting));
+            move |db: &Connection| copy(db, &place, now, &pool, &waiting)
+        };
+        let draft = self.readers.read(ACTION, copying).await?;
+        // The snapshot has ended: the write-ahead log can be started over meanwhile.
+        off_runtime(ACTION, move || finish(draft, &place, &pool, &waiting)).await?
     }
+}
+
+/// Gives a copy its name, if it could be restored: one that could not is worse than none.
+fn finish(draft: Draft, place: &Path, pool: &Arc<Pool>, waiting: &Weak<()>) -> Result<()> {
+    let failed = |error| io_error("write the backup", error);
+    let is_given_up = {
+        let (pool, waiting) = (Arc::clone(pool), Weak::clone(waiting));
+        move || pool.is_closed() || waiting.strong_count() == 0
+    };
+    match restore::check_copy(draft.path(), place, is_given_up.clone()) {
+        Err(_) if is_given_up() => return Err(StoreError::Closed),
+        // Where that comes from, the copy does not tell: of the database it says nothing.
+        Err(StoreError::BrokenBackup { source, .. }) => {
+            let why = "the copy is damaged, by its disk or because the data is";
+            return Err(backend(ACTION, format!("{why}: {source}")));
+        }
+        checked => checked?,
+    }
+    draft.finish().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => exists(place),
+        _ => failed(error),
+    })?;
+    // Whoever goes from now on finds the file.
+    if waiting.strong_count() == 0 {
+        remove(place).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn copy(
@@ -57,7 +89,7 @@ fn copy(
     now: Timestamp,
     pool: &Pool,
     waiting: &Weak<()>,
-) -> Tx<()> {
+) -> Tx<Draft> {
     let failed = |error| io_error("write the backup", error);
     let mut draft = Draft::begin(place).map_err(failed)?;
     let log = snapshot
@@ -99,19 +131,7 @@ fn copy(
     }
     mark(&copy, now).map_err(of_the_copy)?;
     end(copy, draft.path()).map_err(of_the_copy)?;
-    // One that could not be restored is worse than none.
-    let checked = restore::look_through(draft.path());
-    remove_companions(draft.path()).map_err(failed)?;
-    checked?;
-    draft.finish().map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => exists(place),
-        _ => failed(error),
-    })?;
-    // Whoever goes from now on finds the file.
-    if waiting.strong_count() == 0 {
-        remove(place).map_err(failed)?;
-    }
-    Ok(())
+    Ok(draft)
 }
 
 /// Refuses to write so many more bytes where others would run out of room.

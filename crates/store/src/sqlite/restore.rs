@@ -26,6 +26,8 @@ const RESTORED: &str = "headrace.db.restored";
 /// fast machine appends a third of that; there is room for 2^40 in all.
 const ENTRIES_PER_SECOND: u64 = 250_000;
 const ENTRIES: u64 = 1_000_000;
+/// After so many of `SQLite`'s operations it is asked whether somebody still waits for a backup.
+const OPERATIONS: i32 = 10_000;
 /// By so much clocks that are right differ.
 const SKEW: Duration = Duration::from_secs(120);
 const LONG_AGO: Duration = Duration::from_secs(30 * 86_400);
@@ -43,10 +45,8 @@ pub(crate) async fn restore(directory: &Path, backup: &Path, replace: bool) -> R
 /// Looks a copy of a backup through. Nothing is left beside it.
 pub(crate) async fn check(copy: &Path, backup: &Path) -> Result<()> {
     let (copy, backup) = (copy.to_owned(), backup.to_owned());
-    off_runtime("look through the backup", move || {
-        check_blocking(&copy, &backup)
-    })
-    .await?
+    let check = move || check_copy(&copy, &backup, || false);
+    off_runtime("look through the backup", check).await?
 }
 
 fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()> {
@@ -63,13 +63,18 @@ fn restore_blocking(directory: &Path, backup: &Path, replace: bool) -> Result<()
     remove_drafts(&restored).map_err(failed)?;
     let mut draft = Draft::begin(&restored).map_err(failed)?;
     io::copy(&mut source, draft.file()).map_err(failed)?;
-    check_blocking(draft.path(), backup)?;
+    check_copy(draft.path(), backup, || false)?;
     draft.finish().map_err(failed)?;
     finish(directory)
 }
 
-fn check_blocking(copy: &Path, backup: &Path) -> Result<()> {
-    let checked = look_through(copy).map_err(|fault| why_not(fault, backup));
+/// Looks a copy of a backup through, unless it is given up meanwhile. Nothing is left beside it.
+pub(super) fn check_copy(
+    copy: &Path,
+    backup: &Path,
+    is_given_up: impl FnMut() -> bool + Send + 'static,
+) -> Result<()> {
+    let checked = look_through(copy, is_given_up).map_err(|fault| why_not(fault, backup));
     remove_companions(copy).map_err(|error| io_error("look through the backup", error))?;
     checked
 }
@@ -83,9 +88,12 @@ pub(crate) fn has_data(directory: &Path) -> bool {
 }
 
 /// Whether it is a backup of a version that is known, and whole.
-pub(super) fn look_through(file: &Path) -> Tx<()> {
+fn look_through(file: &Path, is_given_up: impl FnMut() -> bool + Send + 'static) -> Tx<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(file, flags)?;
+    let mut db = Connection::open_with_flags(file, flags)?;
+    // Some file systems share no memory.
+    db.pragma_update(None, "locking_mode", "exclusive")?;
+    db.progress_handler(OPERATIONS, Some(is_given_up))?;
     if made_at(&db)?.is_none() {
         let path = file.display().to_string();
         return Err(StoreError::NotABackup { path }.into());

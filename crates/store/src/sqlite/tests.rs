@@ -419,3 +419,19 @@ async fn the_writer_waits_for_the_disk_at_every_commit() {
     const FULL: i64 = 2;
     assert_eq!(settings.unwrap(), (FULL, "wal".to_owned()));
 }
+
+#[tokio::test]
+async fn a_backup_that_nobody_waits_for_is_not_looked_through_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("data")).await;
+    for id in 0..2_000 {
+        append(&store, &id.to_string(), 10).await.unwrap();
+    }
+    let backup = folder.path().join("backup");
+    let made = Timestamp::from_seconds(1);
+    store.back_up(&backup, made).await.unwrap();
+    let looked = super::restore::check_copy(&backup, &backup, || false);
+    assert!(looked.is_ok(), "{looked:?}");
+    let given_up = super::restore::check_copy(&backup, &backup, || true);
+    assert!(given_up.is_err());
+}

@@ -4,7 +4,7 @@ use headrace_model::Timestamp;
 use headrace_store::{Range, Selection, Store, StoreError};
 
 use crate::conformance::Backend;
-use crate::conformance::world::{STREAM, append, batch, gone, record, seen};
+use crate::conformance::world::{STREAM, append, batch, gone, put, record, seen};
 use crate::sqlite::{Sqlite, url};
 
 const MARKED: &str = r#"{"amount":1000000,"memo":"MARKED"}"#;
@@ -74,8 +74,13 @@ async fn a_delete_does_not_carry_it_on() {
 async fn no_backup_is_made_of_it() {
     let (sqlite, store) = damaged().await;
     let backup = sqlite.file("backup");
-    is_told(&store.back_up(&backup, MADE).await.unwrap_err());
+    let said = store.back_up(&backup, MADE).await.unwrap_err();
+    let why = std::error::Error::source(&said).map(ToString::to_string);
+    let words = "entry 2 of the log of stream 1 is not what was stored";
+    assert!(why.is_some_and(|why| why.contains(words)), "{said}");
     assert!(!backup.exists());
+    // Of the database, a copy says nothing.
+    put(&*store, "c", 3, "1").await;
 }
 
 #[tokio::test]

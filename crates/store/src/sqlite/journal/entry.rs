@@ -4,7 +4,8 @@
 //! marker 4 · length of the step 4 · generation 8 · synced 8 · before 8 · checksum 8 · step
 //! ```
 //!
-//! Numbers are little-endian. The checksum is over everything else, the entry's place in its file and
+//! Numbers are little-endian. The marker is of the file's salt: no worker's words hold it, which would make
+//! a start look for entries in them. The checksum is over everything else, the entry's place in its file and
 //! the file's salt, so that nothing that is left over from before, and no worker's words, are taken for
 //! an entry of now.
 
@@ -16,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::header::Salt;
 
-const MARKER: [u8; 4] = *b"HRj2";
+const MARKER: usize = 4;
 const HEAD: usize = 40;
 const CHECKSUM: std::ops::Range<usize> = 32..40;
 const NO_TEXT: u32 = u32::MAX;
@@ -77,7 +78,7 @@ pub(super) fn write(salt: Salt, at: u64, envelope: Envelope, step: &Plain) -> Ve
         write_change(change, &mut out);
     }
     let length = u32::try_from(out.len() - HEAD).unwrap_or(u32::MAX);
-    out[..4].copy_from_slice(&MARKER);
+    out[..MARKER].copy_from_slice(&marker(salt));
     out[4..8].copy_from_slice(&length.to_le_bytes());
     out[8..16].copy_from_slice(&envelope.generation.to_le_bytes());
     out[16..24].copy_from_slice(&envelope.synced.to_le_bytes());
@@ -101,7 +102,7 @@ pub(super) fn read(salt: Salt, file: &[u8], at: usize) -> Option<Entry> {
     let expected = number()?;
     let size = HEAD.checked_add(length)?;
     let bytes = rest.get(..size)?;
-    if bytes[..4] != MARKER || checksum(salt, at as u64, bytes) != expected {
+    if bytes[..MARKER] != marker(salt) || checksum(salt, at as u64, bytes) != expected {
         return None;
     }
     Some(Entry {
@@ -113,11 +114,17 @@ pub(super) fn read(salt: Salt, file: &[u8], at: usize) -> Option<Entry> {
 }
 
 /// The next place after `at` where an entry may begin.
-pub(super) fn next_marker(file: &[u8], at: usize) -> Option<usize> {
+pub(super) fn next_marker(salt: Salt, file: &[u8], at: usize) -> Option<usize> {
     let from = at + 1;
     let rest = file.get(from..)?;
-    let found = rest.windows(MARKER.len()).position(|four| four == MARKER);
+    let marker = marker(salt);
+    let found = rest.windows(MARKER).position(|four| four == marker);
     found.map(|found| from + found)
+}
+
+fn marker(salt: Salt) -> [u8; MARKER] {
+    let [marker @ .., _, _, _, _] = salt.0.to_le_bytes();
+    marker
 }
 
 fn checksum(salt: Salt, at: u64, entry: &[u8]) -> u64 {
@@ -231,4 +238,21 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_looks_for_no_entries_in_words() {
+        let words = b"HRj2\0\0\0\x01HRj2\x7f\0\0\0".repeat(1_000);
+        let salts = [0x1234_5678_9abc_def0, u64::MAX, 0x8000_0000_80ff_fe00].map(Salt);
+        for salt in salts {
+            assert_eq!(next_marker(salt, &words, 0), None, "{:x}", salt.0);
+            let mut file = words.clone();
+            file.extend(marker(salt));
+            assert_eq!(next_marker(salt, &file, 0), Some(words.len()));
+        }
+    }
 }

@@ -166,7 +166,7 @@ fn scan(name: &'static str, bytes: &[u8], written: u64) -> Result<Found> {
             (Some(entry), Some(_)) => at += entry.size,
             (None, _) => {
                 broken.get_or_insert(at as u64);
-                match entry::next_marker(bytes, at) {
+                match entry::next_marker(salt, bytes, at) {
                     Some(next) => at = next,
                     None => break,
                 }
