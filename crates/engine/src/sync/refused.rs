@@ -153,14 +153,15 @@ impl Watched {
         for noted in &over {
             notes.push(self.forgotten_refused(&noted.id));
         }
-        self.context
-            .append(&self.id, Vec::new(), Vec::new(), notes)
-            .await?;
+        // First: where the store says no, the next turn tells what is still noted.
         self.context.board.set(&self.id, |live| {
             for noted in &over {
                 live.refused.remove(&noted.id);
             }
         });
+        self.context
+            .append(&self.id, Vec::new(), Vec::new(), notes)
+            .await?;
         Ok(())
     }
 }
