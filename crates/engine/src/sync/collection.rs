@@ -161,6 +161,7 @@ impl Reconciler {
         if self.is_unsure {
             self.state = self.watched.stored_state().await?;
             self.watched.publish(&self.state);
+            self.watched.tell_noted().await?;
             self.is_unsure = false;
         }
         Ok(())
