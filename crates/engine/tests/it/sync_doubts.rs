@@ -15,6 +15,7 @@ use headrace_store::Row;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::sync_failures::{faults, status_fault};
 use crate::sync_harness::{Rig, collection};
 use crate::sync_links::define;
 
@@ -64,12 +65,8 @@ async fn rig_that_read_first(page_size: Option<u32>) -> Rig {
     rig
 }
 
-async fn until_stream_has(rig: &Rig, note: &str) {
-    let is_there = |row: &Row| {
-        let data: Value = serde_json::from_slice(&row.data).unwrap();
-        data["note"] == note
-    };
-    rig.until_stream(note, |rows| rows.iter().all(is_there))
+async fn until_stream_has(rig: &Rig, wanted: &str) {
+    rig.until_stream(wanted, |rows| rows.iter().all(|row| note(row) == wanted))
         .await;
 }
 
@@ -79,13 +76,8 @@ fn refuse_reads_after(rig: &Rig, skip: u32) {
 }
 
 fn fail_reads(rig: &Rig, skip: u32, kind: FaultKind) {
-    rig.stripe.faults().push(Fault {
-        path: "/v1/shipping_rates/".to_owned(),
-        method: None,
-        skip,
-        times: 1_000,
-        kind,
-    });
+    let faults = faults("/v1/shipping_rates/", skip, 1_000, kind);
+    rig.stripe.faults().push(faults);
 }
 
 async fn until_in_doubt(rig: &Rig) {
@@ -100,11 +92,7 @@ async fn until_it_is(rig: &Rig, activity: Activity) {
 }
 
 fn refusal() -> FaultKind {
-    FaultKind::Status {
-        code: 400,
-        headers: Vec::new(),
-        body: "{}".to_owned(),
-    }
+    status_fault(400, "{}")
 }
 
 async fn until_told_of(rig: &Rig, refused: usize) {
@@ -151,11 +139,7 @@ async fn a_refused_record_that_fails_in_another_way_holds_no_other_up() {
     until_told_of(&rig, IDS.len()).await;
     rig.stop().await;
     rig.stripe.faults().clear();
-    let error = FaultKind::Status {
-        code: 500,
-        headers: Vec::new(),
-        body: "{}".to_owned(),
-    };
+    let error = status_fault(500, "{}");
     rig.stripe
         .faults()
         .push(fault(&format!("/v1/shipping_rates/{}", IDS[0]), error));
@@ -203,22 +187,13 @@ async fn a_listed_record_whose_part_is_gone_and_that_is_refused_holds_no_page_up
 
 /// The next part of a list is to be read after something that is gone.
 fn lost_cursor(code: u16) -> FaultKind {
-    FaultKind::Status {
-        code,
-        headers: Vec::new(),
-        body: r#"{"error":{"code":"resource_missing","param":"starting_after"}}"#.to_owned(),
-    }
+    let body = r#"{"error":{"code":"resource_missing","param":"starting_after"}}"#;
+    status_fault(code, body)
 }
 
 /// It happens to all requests whose path begins so.
 fn fault(path: &str, kind: FaultKind) -> Fault {
-    Fault {
-        path: path.to_owned(),
-        method: None,
-        skip: 0,
-        times: 1_000,
-        kind,
-    }
+    faults(path, 0, 1_000, kind)
 }
 
 fn note(row: &Row) -> String {
@@ -260,13 +235,8 @@ async fn an_event_of_a_record_that_is_refused_holds_no_other_up() {
     rig.until_read().await;
     rig.stop().await;
     rig.clock.leap(-DAY);
-    rig.stripe.faults().push(Fault {
-        path: format!("/v1/customers/{}", ids[0]),
-        method: None,
-        skip: 0,
-        times: 1_000,
-        kind: refusal(),
-    });
+    let refused = fault(&format!("/v1/customers/{}", ids[0]), refusal());
+    rig.stripe.faults().push(refused);
     for id in &ids {
         let change = json!({"name": "new"});
         rig.stripe.update(Collection::Customer, id, change).unwrap();

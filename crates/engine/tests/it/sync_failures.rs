@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::sync_harness::{Rig, collection};
 
-fn faults(path: &str, skip: u32, times: u32, kind: FaultKind) -> Fault {
+pub(crate) fn faults(path: &str, skip: u32, times: u32, kind: FaultKind) -> Fault {
     Fault {
         path: path.to_owned(),
         method: None,
@@ -19,7 +19,7 @@ fn faults(path: &str, skip: u32, times: u32, kind: FaultKind) -> Fault {
     }
 }
 
-fn status_fault(code: u16, body: &str) -> FaultKind {
+pub(crate) fn status_fault(code: u16, body: &str) -> FaultKind {
     FaultKind::Status {
         code,
         headers: Vec::new(),
