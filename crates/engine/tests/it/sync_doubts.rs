@@ -243,9 +243,10 @@ async fn an_event_of_a_record_that_is_refused_holds_no_other_up() {
     }
     rig.start().await;
     until_told_of(&rig, 1).await;
+    // One that is being moved to a newer index may be missing for a moment.
     rig.until_stream("the other one has changed", |rows| {
-        let row = rows.iter().find(|row| row.upstream_id == ids[1]).unwrap();
-        serde_json::from_slice::<Value>(&row.data).unwrap()["name"] == "new"
+        let mut others = rows.iter().filter(|row| row.upstream_id == ids[1]);
+        others.any(|row| serde_json::from_slice::<Value>(&row.data).unwrap()["name"] == "new")
     })
     .await;
     let made = rig.stripe.create(Collection::Customer, json!({})).unwrap();
@@ -360,8 +361,9 @@ async fn what_is_only_in_lists_is_taken_as_it_is_after_the_clock_was_set_back() 
             .await
             .unwrap();
         rig.until_stream(new, |rows| {
-            let data: Value = serde_json::from_slice(&rows[0].data).unwrap();
-            data["name"] == new
+            let name =
+                |row: &Row| serde_json::from_slice::<Value>(&row.data).unwrap()["name"] == new;
+            rows.iter().any(name)
         })
         .await;
         rig.stop().await;
@@ -388,9 +390,8 @@ async fn what_is_only_in_lists_is_listed_once_more_where_its_order_cannot_be_tol
         rig.stripe
             .announce("setup_intent.succeeded", intent.clone());
         rig.until_stream(note, |rows| {
-            let row = rows.iter().find(|row| row.upstream_id == "setatt_1");
-            let data: Value = serde_json::from_slice(&row.unwrap().data).unwrap();
-            data["note"] == note
+            let mut attempts = rows.iter().filter(|row| row.upstream_id == "setatt_1");
+            attempts.any(|row| self::note(row) == note)
         })
         .await;
     }
@@ -441,10 +442,10 @@ async fn a_page_in_flight_does_not_overwrite_what_was_listed_later() {
         rig.stripe.announce("setup_intent.succeeded", intent(n));
     }
     let all_third = |rows: &[Row]| {
-        let mut attempts = rows
+        let attempts = rows
             .iter()
             .filter(|row| row.upstream_id.starts_with("setatt"));
-        attempts.all(|row| note(row) == "third")
+        attempts.filter(|row| note(row) == "third").count() == 2
     };
     rig.until_stream("third", all_third).await;
     // The reading goes on to its end, and puts nothing old there.
