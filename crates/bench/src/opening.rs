@@ -94,7 +94,10 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
         // The index of the log is shared memory, which a kill takes; the lock is another process's.
         let is_kept = |name: &str| !name.ends_with("-shm") && !name.ends_with(".lock");
         if name.to_str().is_some_and(is_kept) {
-            std::fs::copy(file.path(), to.join(name))?;
+            let copy = to.join(name);
+            std::fs::copy(file.path(), &copy)?;
+            // A kill leaves what was synced as it is: the start must not pay for the copy.
+            std::fs::File::open(copy)?.sync_all()?;
         }
     }
     Ok(())

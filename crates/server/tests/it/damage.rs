@@ -80,7 +80,8 @@ fn refused(setup: &Setup, data: &Path) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// What is in the directory, besides what tells who tried last, and with which database.
+/// What is in the directory, besides what tells who tried last, and with which database, and the index of
+/// the log, which each start makes.
 fn content(data: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(data)
         .unwrap()
@@ -89,7 +90,10 @@ fn content(data: &Path) -> BTreeMap<String, Vec<u8>> {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             (name, fs::read(&path).unwrap())
         })
-        .filter(|(name, _)| !["headrace.lock", "headrace.db.number"].contains(&name.as_str()))
+        .filter(|(name, _)| {
+            let told = ["headrace.lock", "headrace.db.number", "headrace.db-shm"];
+            !told.contains(&name.as_str())
+        })
         .collect()
 }
 
@@ -280,23 +284,68 @@ fn verdict(data: &Path) -> String {
     verdict.unwrap()
 }
 
-/// A start does not look inside pages: it is told by whoever comes upon it, and nothing is written from
-/// then on.
+/// Where the first page of this table or index is.
+fn root_of(data: &Path, name: &str) -> usize {
+    let database = Connection::open(database(data)).unwrap();
+    let root = "select rootpage from sqlite_schema where name = ?";
+    let root: u32 = database.query_row(root, [name], |row| row.get(0)).unwrap();
+    (root as usize - 1) * 4_096
+}
+
 #[tokio::test]
-async fn a_damaged_page_is_told_as_such_and_ends_all_writing() {
-    let mut data = Data::of_a_stopped_server().await;
+async fn a_damaged_page_is_refused_with_its_place() {
+    let mut stopped = Data::of_a_stopped_server().await;
+    let roots = [
+        "sqlite_schema",
+        "object",
+        "log",
+        "key",
+        "idempotency",
+        "consumer_stream",
+    ];
+    for name in roots {
+        // The first page begins with the header of the database.
+        let (at, kind) = match name {
+            "sqlite_schema" => (0, 100),
+            _ => {
+                let at = root_of(&stopped.copy(|_| {}), name);
+                (at, at)
+            }
+        };
+        let named = format!("headrace.db at byte {at}, a page of ");
+        // Its kind, and how many cells it has.
+        for place in [kind, kind + 4] {
+            let said = stopped.refused(|data| flip(&database(data), place));
+            assert_says(&said, &[&named, RESTORE]);
+        }
+    }
+    // With a log that is not written to the database either.
+    let mut killed = Data::of_a_killed_server().await;
+    let at = root_of(&killed.copy(|_| {}), "inbox");
+    let said = killed.refused(|data| flip(&database(data), at));
+    assert_says(&said, &["headrace.db at byte", RESTORE]);
+}
+
+/// A start looks at what leads to records, and not at them: that is told by whoever comes upon it, and
+/// nothing is written from then on.
+#[tokio::test]
+async fn damage_within_a_page_is_told_as_such_and_ends_all_writing() {
+    let mut data = Data::of(async |server| {
+        let keyed = server
+            .request(reqwest::Method::POST, "/v1/streams")
+            .header("idempotency-key", "k")
+            .json(&json!({"slug": "four"}));
+        answer(keyed).await.expect(201);
+        assert!(server.terminate().success());
+    })
+    .await;
     let copy = data.copy(|data| {
-        let page: i64 = Connection::open(database(data))
-            .unwrap()
-            .query_row(
-                "select rootpage from sqlite_schema where name = 'idempotency'",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap();
+        let root = root_of(data, "idempotency");
         let mut bytes = fs::read(database(data)).unwrap();
-        let at = (page as usize - 1) * 4_096;
-        bytes[at..at + 4_096].fill(0xee);
+        let cells = usize::from(u16::from_be_bytes([bytes[root + 5], bytes[root + 6]]));
+        // Behind the size of its only record, of two bytes: how long the record's header is.
+        assert!(bytes[root + cells] & 0x80 != 0);
+        bytes[root + cells + 2..][..2].copy_from_slice(&[0xff, 0x7f]);
         fs::write(database(data), bytes).unwrap();
     });
     let server = Setup::on(&copy).start();

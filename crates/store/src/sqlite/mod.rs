@@ -8,6 +8,7 @@
 mod append;
 mod backup;
 mod cache;
+mod check;
 mod checkpoint;
 mod consumers;
 mod dead;
@@ -40,7 +41,6 @@ mod syncing;
 mod turn;
 mod upkeep;
 mod vacuum;
-mod wal_check;
 mod writer;
 
 #[cfg(test)]

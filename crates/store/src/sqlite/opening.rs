@@ -4,18 +4,20 @@
 //! happen without a word. A database gets its name only when it is whole, and before anything that
 //! belongs to it: so one that is empty, or missing beside that, was there before.
 //!
-//! What is inside pages is not looked at: that would take as long as reading all of it. Damage there is
-//! noticed by whoever reads it: `SQLite` knows its pages, and [`super::sums`] the records.
+//! Not all of a large database is read: see [`super::check`]. Damage to the rest is noticed by whoever
+//! reads it: `SQLite` knows its pages, and [`super::sums`] the records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
+use super::check::{Pages, Trees, read_wal};
 use super::error::{FILE, Tx, backend, not_writable};
 use super::lock::{DirLock, NUMBER, private_file, sync_directory};
-use super::{journal, migrate, open_writer, wal_check};
+use super::{journal, migrate, open_writer};
 use crate::{Result, StoreError};
 
 /// Names Headrace in the header of its databases: `head` in ASCII.
@@ -33,11 +35,13 @@ pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
         refuse_an_orphaned_rest(directory)?;
         create(directory, &file)?;
     }
-    let number = look(directory, &file, lock.database())?;
+    let (number, mut trees) = look(directory, &file, lock.database())?;
     (|| -> Tx<_> {
         journal::look(&file)?;
+        trees.look(&[("the schema".to_owned(), 1)])?;
         let mut db = open_writer(&file)?;
         refuse_foreign(&db, &file)?;
+        refuse_damaged(&db, trees)?;
         // Before there is anything in the log. One that is refused must not be taken for ours later.
         lock.remember(number)?;
         migrate::migrate(&mut db)?;
@@ -105,8 +109,9 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         .map_err(|error| backend("name the database", error))
 }
 
-/// A glance at the database's header and through its log. Answers the database's number.
-fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
+/// A glance at the database's header and through its log. Answers the database's number, and what is
+/// to be looked at further.
+fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<(u32, Trees)> {
     let damaged = |why: &str| StoreError::Damaged {
         what: format!("{} {why}", file.display()),
     };
@@ -115,7 +120,7 @@ fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
         .write(true)
         .open(file)
         .map_err(|error| not_writable(file, error))?;
-    let (header, length) = read_header(&mut database)
+    let header = read_header(&mut database)
         .map_err(|error| backend("read the header of the database", error))?;
     let Some(header) = header else {
         return Err(damaged("is cut off"));
@@ -133,14 +138,6 @@ fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
     }
     let log = log(directory);
     let has_log = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
-    let pages = u64::from(number(28));
-    // With a log, what is missing may be there.
-    if !has_log && length < pages * u64::from(page_size) {
-        return Err(damaged(&format!(
-            "is cut off: it has {length} bytes and should have {}",
-            pages * u64::from(page_size)
-        )));
-    }
     // A database that was put in the place of another one has a log that is not its own.
     let database = number(60);
     if has_log && database != 0 && known.is_some_and(|known| known != database) {
@@ -149,17 +146,18 @@ fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
             log.display()
         )));
     }
-    let torn = wal_check::damage(&log, page_size)
-        .map_err(|error| backend("read the write-ahead log", error))?;
-    match torn {
-        None => Ok(database),
-        Some(offset) => Err(StoreError::Damaged {
+    let wal =
+        read_wal(&log, page_size).map_err(|error| backend("read the write-ahead log", error))?;
+    if let Some(offset) = wal.damaged_at {
+        return Err(StoreError::Damaged {
             what: format!(
                 "{} at byte {offset}, before transactions that were completed",
                 log.display()
             ),
-        }),
+        });
     }
+    let pages = Pages::new(file, &log, wal, page_size)?;
+    Ok((database, Trees::new(pages)))
 }
 
 fn page_size(header: &[u8; HEADER]) -> u32 {
@@ -174,14 +172,27 @@ fn number(header: &[u8; HEADER], at: usize) -> u32 {
     bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
-/// The header, unless the file is too short for it, and the file's length.
-fn read_header(file: &mut File) -> std::io::Result<(Option<[u8; HEADER]>, u64)> {
+/// The header, unless the file is too short for it.
+fn read_header(file: &mut File) -> std::io::Result<Option<[u8; HEADER]>> {
     let mut header = [0; HEADER];
-    let length = file.metadata()?.len();
     match file.read_exact(&mut header) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok((None, length)),
-        read => read.map(|()| (Some(header), length)),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        read => read.map(|()| Some(header)),
     }
+}
+
+/// Looks at the database's trees before anything is written to them.
+fn refuse_damaged(db: &Connection, mut trees: Trees) -> Tx<()> {
+    // Closing it would write what is in the log to the database.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, trees.has_log())?;
+    let names: Vec<(String, u32)> = db
+        .prepare("select name, rootpage from sqlite_schema where rootpage > 0")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    trees.look_at_free()?;
+    trees.look(&names)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(())
 }
 
 /// A database that has tables, but none of ours, is another program's.

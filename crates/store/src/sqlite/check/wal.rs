@@ -17,9 +17,12 @@
 //! Frames of earlier rounds of the log have other salts and count for nothing. What cannot be told
 //! from a torn write is damage within the very last transaction.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
+
+use super::number;
 
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -30,25 +33,44 @@ const VERSION: u32 = 3_007_000;
 
 type Checksum = (u32, u32);
 
-/// Looks through a log of a database with pages of this size. Answers the offset of damage.
-pub(super) fn damage(log: &Path, page_size: u32) -> io::Result<Option<u64>> {
+/// What is in a log.
+#[derive(Debug, Default)]
+pub(in crate::sqlite) struct Wal {
+    /// By the number of a page, the offset of its content as of the last transaction that was completed.
+    pub(super) pages: HashMap<u32, u64>,
+    /// The offset of damage.
+    pub(in crate::sqlite) damaged_at: Option<u64>,
+}
+
+/// Looks through a log of a database with pages of this size.
+pub(in crate::sqlite) fn read(log: &Path, page_size: u32) -> io::Result<Wal> {
+    let mut wal = Wal::default();
     let file = match File::open(log) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(wal),
         file => file?,
     };
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER];
     if !fill(&mut file, &mut header)? {
-        return Ok(None);
+        return Ok(wal);
     }
     let mut reader = Reader::new(&header, page_size);
     let mut frame = vec![0; FRAME_HEADER + page_size as usize];
+    let mut begun = Vec::new();
     while fill(&mut file, &mut frame)? {
+        let at = reader.offset;
         if reader.shows_damage(&frame) {
-            return Ok(reader.broken_at);
+            wal.damaged_at = reader.broken_at;
+            return Ok(wal);
+        }
+        if reader.broken_at.is_none() {
+            begun.push((number(&frame, 0), at + FRAME_HEADER as u64));
+        }
+        if reader.broken_at.is_none() && reader.previous.is_commit {
+            wal.pages.extend(begun.drain(..));
         }
     }
-    Ok(None)
+    Ok(wal)
 }
 
 /// What is known of the log up to a frame.
@@ -143,11 +165,6 @@ fn fill(file: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
         read => read.map(|()| true),
     }
-}
-
-fn number(bytes: &[u8], at: usize) -> u32 {
-    let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 fn salts(bytes: &[u8], at: usize) -> [u8; 8] {
