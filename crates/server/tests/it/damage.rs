@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -324,6 +325,29 @@ async fn a_damaged_page_is_refused_with_its_place() {
     let at = root_of(&killed.copy(|_| {}), "inbox");
     let said = killed.refused(|data| flip(&database(data), at));
     assert_says(&said, &["headrace.db at byte", RESTORE]);
+    let said = killed.refused(|data| {
+        let mut bytes = fs::read(database(data)).unwrap();
+        let created = bytes
+            .windows(18)
+            .position(|word| word == b"CREATE TABLE inbox");
+        bytes[created.unwrap()] = b'k';
+        fs::write(database(data), bytes).unwrap();
+    });
+    assert_says(&said, &["malformed database schema", RESTORE]);
+}
+
+/// A program that closes the database last moves the log into it, and removes the log. It can tell by
+/// locks, which a process loses when it closes a file of its own on the database.
+#[tokio::test]
+async fn other_programs_can_tell_that_the_database_is_in_use() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Setup::on(data.path()).start();
+    let stream = json!({"slug": "one"});
+    server.post("/v1/streams", stream).await.expect(201);
+    let file = fs::metadata(database(data.path())).unwrap().ino();
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    let is_lock = |line: &str| line.contains("POSIX") && line.contains(&format!(":{file} "));
+    assert!(locks.lines().any(is_lock), "{file} is not locked:\n{locks}");
 }
 
 /// A start looks at what leads to records, and not at them: that is told by whoever comes upon it, and

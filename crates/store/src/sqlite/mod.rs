@@ -52,8 +52,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use headrace_model::StreamId;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::draft::with_ending;
 use crate::{Result, StoreError};
 use cache::Cache;
 use checkpoint::Checkpoints;
@@ -168,6 +170,9 @@ async fn off_runtime<T: Send + 'static>(
 fn open_writer(file: &Path) -> Tx<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(file, flags)?;
+    // Until it is known that the database can be used, closing it must not move the log into it.
+    let has_log = std::fs::metadata(with_ending(file, "-wal")).is_ok_and(|log| log.len() > 0);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
     db.set_prepared_statement_cache_capacity(128);
     // Only a new database can get it, and a database that has it would be written to.
     if std::fs::metadata(file).is_ok_and(|file| file.len() == 0) {

@@ -35,13 +35,11 @@ pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
         refuse_an_orphaned_rest(directory)?;
         create(directory, &file)?;
     }
-    let (number, mut trees) = look(directory, &file, lock.database())?;
+    let number = look(directory, &file, lock.database())?;
     (|| -> Tx<_> {
         journal::look(&file)?;
-        trees.look(&[("the schema".to_owned(), 1)])?;
         let mut db = open_writer(&file)?;
         refuse_foreign(&db, &file)?;
-        refuse_damaged(&db, trees)?;
         // Before there is anything in the log. One that is refused must not be taken for ours later.
         lock.remember(number)?;
         migrate::migrate(&mut db)?;
@@ -52,6 +50,7 @@ pub(super) fn open(directory: &Path, lock: &mut DirLock) -> Result<Connection> {
         }
         // Readers may see what is in the log: it must not get lost any more.
         db.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(db)
     })()
     .map_err(|fault| fault.during("open the database"))
@@ -109,9 +108,8 @@ fn create(directory: &Path, file: &Path) -> Result<()> {
         .map_err(|error| backend("name the database", error))
 }
 
-/// A glance at the database's header and through its log. Answers the database's number, and what is
-/// to be looked at further.
-fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<(u32, Trees)> {
+/// A glance at the database's header, through its log and at its pages. Answers the database's number.
+fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<u32> {
     let damaged = |why: &str| StoreError::Damaged {
         what: format!("{} {why}", file.display()),
     };
@@ -156,8 +154,8 @@ fn look(directory: &Path, file: &Path, known: Option<u32>) -> Result<(u32, Trees
             ),
         });
     }
-    let pages = Pages::new(file, &log, wal, page_size)?;
-    Ok((database, Trees::new(pages)))
+    Trees::new(Pages::new(file, &log, wal, page_size)?).look()?;
+    Ok(database)
 }
 
 fn page_size(header: &[u8; HEADER]) -> u32 {
@@ -179,20 +177,6 @@ fn read_header(file: &mut File) -> std::io::Result<Option<[u8; HEADER]>> {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
         read => read.map(|()| Some(header)),
     }
-}
-
-/// Looks at the database's trees before anything is written to them.
-fn refuse_damaged(db: &Connection, mut trees: Trees) -> Tx<()> {
-    // Closing it would write what is in the log to the database.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, trees.has_log())?;
-    let names: Vec<(String, u32)> = db
-        .prepare("select name, rootpage from sqlite_schema where rootpage > 0")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    trees.look_at_free()?;
-    trees.look(&names)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    Ok(())
 }
 
 /// A database that has tables, but none of ours, is another program's.

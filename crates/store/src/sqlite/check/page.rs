@@ -22,6 +22,15 @@ pub(super) struct Bounds {
     upto: Option<i64>,
 }
 
+/// What is in a page that was looked at.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) kind: Kind,
+    pub(super) is_empty: bool,
+    /// In order.
+    pub(super) children: Vec<Child>,
+}
+
 /// A page below one that was looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Child {
@@ -47,13 +56,18 @@ pub(super) fn is_leaf(kind: u8) -> bool {
     kind_of(kind).is_some_and(|(_, is_leaf)| is_leaf)
 }
 
+/// Where the cells of a page are that was looked at.
+pub(super) fn cells(page: &[u8], start: usize) -> impl Iterator<Item = usize> {
+    let header = Header::read(page, start);
+    let pointers = header.map_or(0..0, |header| {
+        header.pointers..header.pointers + 2 * header.cells
+    });
+    pointers.step_by(2).map(|at| short(page, at))
+}
+
 /// Looks at a page that begins after `start` bytes, and of which `page` is the part that `SQLite` uses.
-/// Answers the pages below it, or what is wrong.
-pub(super) fn look(
-    page: &[u8],
-    start: usize,
-    within: Bounds,
-) -> Result<(Kind, Vec<Child>), &'static str> {
+/// Answers what is in it, or what is wrong.
+pub(super) fn look(page: &[u8], start: usize, within: Bounds) -> Result<Looked, &'static str> {
     let header = Header::read(page, start).ok_or("it is no page of a tree")?;
     if header.pointers + 2 * header.cells > header.content || header.content > page.len() {
         return Err("its cells have no room");
@@ -61,8 +75,7 @@ pub(super) fn look(
     let mut taken = free(page, &header)?;
     let mut children = Vec::new();
     let mut last = within.after;
-    for place in 0..header.cells {
-        let at = short(page, header.pointers + 2 * place);
+    for at in cells(page, start) {
         let cell = Cell::read(page, at, &header)
             .filter(|cell| at >= header.content && at + cell.size <= page.len())
             .ok_or("a cell is outside of it")?;
@@ -99,7 +112,11 @@ pub(super) fn look(
             within,
         });
     }
-    Ok((header.kind, children))
+    Ok(Looked {
+        kind: header.kind,
+        is_empty: header.cells == 0,
+        children,
+    })
 }
 
 fn kind_of(kind: u8) -> Option<(Kind, bool)> {
@@ -140,7 +157,8 @@ fn free(page: &[u8], header: &Header) -> Result<Vec<(usize, usize)>, &'static st
             return Err("what is free in it is outside of it");
         }
         free.push((at, size));
-        behind = at + size;
+        // What is less than a block apart belongs to one of them.
+        behind = at + size + 4;
         at = short(page, at);
     }
     Ok(free)
@@ -213,7 +231,7 @@ fn short(page: &[u8], at: usize) -> usize {
 }
 
 /// A number of one to nine bytes, and what is behind it.
-fn varint(page: &[u8], at: usize) -> Option<(u64, usize)> {
+pub(super) fn varint(page: &[u8], at: usize) -> Option<(u64, usize)> {
     let mut value = 0;
     for (place, byte) in page.get(at..)?.iter().take(9).enumerate() {
         if place == 8 {

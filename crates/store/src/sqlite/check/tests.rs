@@ -17,6 +17,7 @@ use crate::{Result, StoreError};
 struct Database {
     directory: TempDir,
     page_size: u32,
+    /// Without the schema itself.
     trees: Vec<(String, u32)>,
 }
 
@@ -38,15 +39,13 @@ impl Database {
         .unwrap();
         make(&db);
         if !has_log {
-            let checkpoint = "pragma wal_checkpoint(truncate)";
-            db.query_row(checkpoint, [], |_| Ok(())).unwrap();
+            checkpoint(&db);
         }
-        let mut trees = vec![("the schema".to_owned(), 1)];
         let mut query = db
-            .prepare("select name, rootpage from sqlite_schema where rootpage > 0")
+            .prepare("select name, rootpage from sqlite_schema where rootpage > 0 order by name")
             .unwrap();
         let named = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-        trees.extend(named.unwrap().map(|tree| tree.unwrap()));
+        let trees = named.unwrap().map(|tree| tree.unwrap()).collect();
         let directory = tempfile::tempdir().unwrap();
         for name in ["db", "db-wal"] {
             fs::copy(made.path().join(name), directory.path().join(name)).unwrap();
@@ -63,12 +62,14 @@ impl Database {
     }
 
     fn look(&self) -> Result<()> {
+        Trees::new(self.pages()?).look()
+    }
+
+    fn pages(&self) -> Result<Pages> {
         let log = self.directory.path().join("db-wal");
         let wal = wal::read(&log, self.page_size).unwrap();
         assert_eq!(wal.damaged_at, None);
-        let mut trees = Trees::new(Pages::new(&self.file(), &log, wal, self.page_size)?);
-        trees.look_at_free()?;
-        trees.look(&self.trees)
+        Pages::new(&self.file(), &log, wal, self.page_size)
     }
 
     /// What is said where this is written over, if it is noticed.
@@ -90,6 +91,11 @@ impl Database {
 fn open(file: &Path) -> fs::File {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).open(file).unwrap()
+}
+
+fn checkpoint(db: &Connection) {
+    let checkpoint = "pragma wal_checkpoint(truncate)";
+    db.query_row(checkpoint, [], |_| Ok(())).unwrap();
 }
 
 /// Two levels of each, and pages that are free.
@@ -185,8 +191,15 @@ fn a_flipped_bit_of_what_leads_to_the_content_is_told_with_its_place() {
         for at in 0..head + 2 * cells {
             let offset = page * 4_096 + at;
             let flipped = content[offset] ^ 1 << (at % 8);
+            // Where another page is led to, that one may be told.
+            let is_link = head == 12 && (8..12).contains(&at);
+            let place = if is_link {
+                String::new()
+            } else {
+                format!("{},", page * 4_096)
+            };
             match database.said_with(offset, &[flipped]) {
-                Some(said) => assert!(said.contains("db at byte "), "{said}"),
+                Some(said) => assert!(said.contains(&format!("db at byte {place}")), "{said}"),
                 None => missed.push((bytes[0], at, content[offset], flipped)),
             }
         }
@@ -201,7 +214,7 @@ fn a_page_that_is_used_and_free_is_told() {
     let first = fs::read(database.file()).unwrap();
     let list = number(&first, 32);
     assert!(list > 0);
-    let (_, root) = database.trees[1];
+    let (_, root) = database.trees[0];
     let at = (list as usize - 1) * 4_096;
     let said = database.said_with(at + 8, &root.to_be_bytes()).unwrap();
     assert!(said.contains("something else leads to"), "{said}");
@@ -220,4 +233,52 @@ fn a_page_that_is_missing_is_told() {
     file.set_len(length - 1).unwrap();
     let said = database.look().unwrap_err().to_string();
     assert!(said.contains("db is cut off"), "{said}");
+}
+
+/// What was added since is in the log, and nothing else.
+#[test]
+fn a_page_that_is_neither_in_the_log_is_told() {
+    let database = Database::made(4_096, true, |db| {
+        filled(db);
+        checkpoint(db);
+        db.execute_batch("create table later (id)").unwrap();
+    });
+    database.look().unwrap();
+    let file = open(&database.file());
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let said = database.look().unwrap_err().to_string();
+    assert!(said.contains("db is cut off"), "{said}");
+}
+
+#[test]
+fn a_page_that_leads_to_nowhere_is_told_itself() {
+    let database = Database::made(4_096, false, filled);
+    let content = fs::read(database.file()).unwrap();
+    let inner = content.chunks(4_096).position(|page| page[0] == 5).unwrap() * 4_096;
+    let first = usize::from(u16::from_be_bytes([
+        content[inner + 12],
+        content[inner + 13],
+    ]));
+    let said = database.said_with(inner + first, &[0xff; 4]).unwrap();
+    let named = format!("db at byte {inner}, a page of row: it leads behind the end");
+    assert!(said.contains(&named), "{said}");
+}
+
+#[test]
+fn the_trees_of_a_schema_of_many_pages_are_found() {
+    let database = Database::made(4_096, false, |db| {
+        for no in 0..300 {
+            let view = format!("create view view_{no} as select * from row");
+            let table = format!(
+                "create table table_{no} (id, {:width$} text)",
+                "x",
+                width = no * 20
+            );
+            db.execute_batch(&format!("{view}; {table}")).unwrap();
+        }
+    });
+    let mut found = Trees::new(database.pages().unwrap()).schema().unwrap();
+    found.sort();
+    assert_eq!(found, database.trees);
+    assert!(found.len() > 300);
 }

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::number;
-use super::page::{self, Bounds, Kind};
+use super::page::{self, Bounds, Kind, Looked};
+use super::schema;
 use super::wal::Wal;
 use crate::sqlite::error::backend;
 use crate::{Result, StoreError};
@@ -16,7 +17,7 @@ use crate::{Result, StoreError};
 pub(in crate::sqlite) const PAGES: usize = 2_048;
 /// The header of the database is before the first tree's page.
 const HEADER: usize = 100;
-/// The byte that `SQLite` locks is in a page that nobody uses.
+/// The byte that `SQLite` locks.
 const LOCKED: u32 = 0x4000_0000;
 
 /// The pages of the database as of the last transaction that was completed, in the log or not.
@@ -53,23 +54,30 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Where the first page is in the log, so is what was added to the database since.
+    /// What the file is too short for is in the log.
     fn has_all(&self) -> Result<()> {
         let (path, file) = &self.database;
-        let length = file
-            .metadata()
-            .map_err(|error| backend("read the length of the database", error))?
-            .len();
-        let needed = u64::from(self.count) * u64::from(self.size);
-        if self.wal.pages.contains_key(&1) || length >= needed {
+        let length = file.metadata().map(|file| file.len());
+        let length = length.map_err(|error| backend("read the length of the database", error))?;
+        let size = u64::from(self.size);
+        let in_file = u32::try_from(length / size).unwrap_or(u32::MAX);
+        let mut behind = in_file.saturating_add(1)..=self.count;
+        let is_missing = |page: u32| page != self.locked() && !self.wal.pages.contains_key(&page);
+        if !behind.any(is_missing) {
             return Ok(());
         }
+        let needed = u64::from(self.count) * size;
         Err(StoreError::Damaged {
             what: format!(
                 "{} is cut off: it has {length} bytes and should have {needed}",
                 path.display()
             ),
         })
+    }
+
+    /// A page that nobody uses: `SQLite` locks a byte of it.
+    fn locked(&self) -> u32 {
+        LOCKED / self.size + 1
     }
 
     fn read(&self, page: u32, whose: &str) -> Result<Vec<u8>> {
@@ -121,7 +129,6 @@ pub(in crate::sqlite) struct Trees {
     pages: Pages,
     /// By page: whether something leads to it.
     used: Vec<bool>,
-    left: usize,
 }
 
 /// A page that is to be looked at.
@@ -130,78 +137,53 @@ struct Visit {
     within: Bounds,
     /// What the tree it is in is called, by place.
     tree: usize,
+    /// That of the page above it.
     kind: Option<Kind>,
+}
+
+impl Visit {
+    fn root(page: u32, tree: usize) -> Self {
+        Self {
+            page,
+            within: Bounds::default(),
+            tree,
+            kind: None,
+        }
+    }
+}
+
+/// What comes before the tree's part of a page.
+fn start(page: u32) -> usize {
+    if page == 1 { HEADER } else { 0 }
 }
 
 impl Trees {
     pub(in crate::sqlite) fn new(pages: Pages) -> Self {
         let used = vec![false; pages.count as usize + 1];
-        Self {
-            pages,
-            used,
-            left: PAGES,
-        }
+        Self { pages, used }
     }
 
-    /// Whether some of it is in the log only.
-    pub(in crate::sqlite) fn has_log(&self) -> bool {
-        self.pages.log.is_some()
-    }
-
-    /// Looks at the trees with these names and roots, level by level, and at what leads to others first.
-    pub(in crate::sqlite) fn look(&mut self, trees: &[(String, u32)]) -> Result<()> {
-        let mut inner = VecDeque::new();
-        let mut leaves = VecDeque::new();
-        for (tree, (name, root)) in trees.iter().enumerate() {
-            self.take(*root, *root, name)?;
-            inner.push_back(Visit {
-                page: *root,
-                within: Bounds::default(),
-                tree,
-                kind: None,
-            });
-        }
-        while let Some(visit) = inner.pop_front().or_else(|| leaves.pop_front()) {
-            if self.left == 0 {
-                return Ok(());
-            }
-            let name = trees.get(visit.tree).map_or("", |(name, _)| name);
-            let (kind, children) = self.visit(&visit, name)?;
-            // All leaves of a tree are on one level.
-            let below = match children.first() {
-                Some(child) if self.pages.is_leaf(child.page, name)? => &mut leaves,
-                _ => &mut inner,
-            };
-            for child in children {
-                let (page, within) = (child.page, child.within);
-                self.take(page, visit.page, name)?;
-                if below.len() >= self.left {
-                    continue;
-                }
-                below.push_back(Visit {
-                    page,
-                    within,
-                    tree: visit.tree,
-                    kind: Some(kind),
-                });
-            }
-        }
-        Ok(())
+    /// Looks at the list of free pages, and at the trees.
+    pub(in crate::sqlite) fn look(&mut self) -> Result<()> {
+        self.look_at_free()?;
+        let trees = self.schema()?;
+        self.look_at(&trees)
     }
 
     /// Looks at the list of pages that are free: one that is not would be written over.
-    pub(in crate::sqlite) fn look_at_free(&mut self) -> Result<()> {
+    fn look_at_free(&mut self) -> Result<()> {
         const LIST: &str = "the list of free pages";
         let (mut from, mut free) = (1, number(&self.pages.read(1, LIST)?, 32));
-        while free != 0 && self.left > 0 {
-            self.left -= 1;
+        for _ in 0..PAGES {
+            if free == 0 {
+                break;
+            }
             self.take(free, from, LIST)?;
             let bytes = self.pages.read(free, LIST)?;
             let count = number(&bytes, 4) as usize;
             if count > self.pages.usable / 4 - 2 {
-                return Err(self
-                    .pages
-                    .damaged(free, LIST, "it lists more than has room"));
+                let why = "it lists more than has room";
+                return Err(self.pages.damaged(free, LIST, why));
             }
             for place in 0..count {
                 self.take(number(&bytes, 8 + 4 * place), free, LIST)?;
@@ -211,24 +193,81 @@ impl Trees {
         Ok(())
     }
 
-    /// Looks at one page. Answers those below it.
-    fn visit(&mut self, visit: &Visit, name: &str) -> Result<(Kind, Vec<page::Child>)> {
-        self.left -= 1;
-        let bytes = self.pages.read(visit.page, name)?;
-        let usable = bytes.get(..self.pages.usable).unwrap_or_default();
-        let start = if visit.page == 1 { HEADER } else { 0 };
-        let (kind, children) = page::look(usable, start, visit.within)
-            .map_err(|why| self.pages.damaged(visit.page, name, why))?;
-        if visit.kind.is_some_and(|above| above != kind) {
-            let why = "it is of another kind than the page above it";
-            return Err(self.pages.damaged(visit.page, name, why));
+    /// Looks at the schema. Answers the names and roots of the other trees.
+    pub(super) fn schema(&mut self) -> Result<Vec<(String, u32)>> {
+        const SCHEMA: &str = "the schema";
+        self.take(1, 1, SCHEMA)?;
+        let mut trees = Vec::new();
+        let mut pages = vec![Visit::root(1, 0)];
+        while let Some(visit) = pages.pop() {
+            let (looked, bytes) = self.visit(&visit, SCHEMA)?;
+            if looked.children.is_empty() {
+                trees.extend(schema::trees(&bytes, start(visit.page)));
+            }
+            pages.extend(self.below(&visit, looked, SCHEMA)?);
         }
-        Ok((kind, children))
+        Ok(trees)
+    }
+
+    /// Looks at the trees with these names and roots, level by level, and at what leads to others first.
+    fn look_at(&mut self, trees: &[(String, u32)]) -> Result<()> {
+        let (mut inner, mut leaves) = (VecDeque::new(), VecDeque::new());
+        for (tree, (name, root)) in trees.iter().enumerate() {
+            self.take(*root, 1, name)?;
+            inner.push_back(Visit::root(*root, tree));
+        }
+        for left in (0..PAGES).rev() {
+            let Some(visit) = inner.pop_front().or_else(|| leaves.pop_front()) else {
+                break;
+            };
+            let name = trees.get(visit.tree).map_or("", |(name, _)| name);
+            let (looked, _) = self.visit(&visit, name)?;
+            let mut visits = self.below(&visit, looked, name)?;
+            // All leaves of a tree are on one level.
+            let below = match visits.first() {
+                Some(first) if self.pages.is_leaf(first.page, name)? => &mut leaves,
+                _ => &mut inner,
+            };
+            visits.truncate(left.saturating_sub(below.len()));
+            below.extend(visits);
+        }
+        Ok(())
+    }
+
+    /// Looks at one page. Answers what is in it, and its bytes.
+    fn visit(&self, visit: &Visit, name: &str) -> Result<(Looked, Vec<u8>)> {
+        let mut bytes = self.pages.read(visit.page, name)?;
+        bytes.truncate(self.pages.usable);
+        let looked = page::look(&bytes, start(visit.page), visit.within);
+        let why = match (looked, visit.kind) {
+            (Err(why), _) => why,
+            (Ok(looked), Some(above)) if looked.kind != above => {
+                "it is of another kind than the page above it"
+            }
+            (Ok(looked), Some(_)) if looked.is_empty => "nothing is in it",
+            (Ok(looked), _) => return Ok((looked, bytes)),
+        };
+        Err(self.pages.damaged(visit.page, name, why))
+    }
+
+    /// The pages below one that was looked at.
+    fn below(&mut self, visit: &Visit, looked: Looked, name: &str) -> Result<Vec<Visit>> {
+        let mut visits = Vec::with_capacity(looked.children.len());
+        for child in looked.children {
+            self.take(child.page, visit.page, name)?;
+            visits.push(Visit {
+                page: child.page,
+                within: child.within,
+                tree: visit.tree,
+                kind: Some(looked.kind),
+            });
+        }
+        Ok(visits)
     }
 
     /// Notes that one page leads to another one, which nothing else may lead to.
     fn take(&mut self, page: u32, from: u32, name: &str) -> Result<()> {
-        let locked = LOCKED / self.pages.size + 1;
+        let locked = self.pages.locked();
         let why = match self.used.get_mut(page as usize) {
             None => "it leads behind the end",
             Some(_) if page == 0 || page == locked => "it leads to where nothing is",
