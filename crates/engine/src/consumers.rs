@@ -232,7 +232,8 @@ impl Engine {
         self.finish_removal(note).await
     }
 
-    /// Starts a consumer anew. What is outstanding is forgotten and every token of before is stale.
+    /// Starts a consumer anew. What is outstanding is forgotten and every token of before is stale. What
+    /// its settings still had to do comes before, not on top of it.
     pub async fn reset_consumer(
         &self,
         consumer: &Stored<HttpConsumer>,
@@ -240,8 +241,11 @@ impl Engine {
     ) -> Result<(), Error> {
         let mut from = consumer.value.clone();
         from.deliver_policy = policy;
-        let position = self.position_of(consumer.org, &from).await?;
         let id = ConsumerId(consumer.id);
+        let gate = self.gates.of(consumer.id);
+        let _closed = gate.write().await;
+        self.applied(consumer.org, id).await?;
+        let position = self.position_of(consumer.org, &from).await?;
         Ok(self
             .store
             .update(id, &mut |state| state.reset(position))

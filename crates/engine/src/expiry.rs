@@ -62,20 +62,23 @@ struct Plan {
     newest: Option<Timestamp>,
     /// How far the clock was set back, where no consumer knows of it yet.
     jumped: Duration,
-    /// The same, of consumers whose windows are to be moved.
-    set_back: HashMap<ConsumerId, Duration>,
+    /// The same, of consumers of which what waits is to be moved.
+    set_back: HashMap<ConsumerId, Step>,
+}
+
+/// How far what waits for a consumer is to be moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Step {
+    by: Duration,
+    /// Not only windows, but also what was given back with a delay.
+    delays: bool,
 }
 
 impl Plan {
-    fn set_back_by(&mut self, back: Duration, now: Timestamp) {
-        self.newest = Some(now);
-        self.jumped += back;
-    }
-
     /// By how much that what waits may still be ahead.
     fn not_moved(&self) -> Duration {
-        let longest = self.set_back.values().max();
-        self.jumped + longest.copied().unwrap_or_default()
+        let longest = self.set_back.values().map(|step| step.by).max();
+        self.jumped + longest.unwrap_or_default()
     }
 
     fn is_moved(&self, consumer: ConsumerId) -> bool {
@@ -105,7 +108,8 @@ impl Expiry {
         let newest = plan.newest.unwrap_or(now);
         let back = newest.since(now);
         if back > SLIP {
-            plan.set_back_by(back, now);
+            plan.newest = Some(now);
+            plan.jumped += back;
         } else {
             plan.newest = Some(newest.max(now));
         }
@@ -115,14 +119,26 @@ impl Expiry {
         }
     }
 
-    /// What began at `then` is written by `now`. Where the clock was set back in between, those who have
-    /// noticed do not know of it.
-    pub(crate) fn began(&self, then: Timestamp, now: Timestamp) {
-        let back = then.since(now);
-        if back > SLIP {
-            self.plan().set_back_by(back, now);
-            self.sooner.notify_one();
+    /// What this consumer was given at `then`, windows or also `delays`, is written by `now`. Where the
+    /// clock was set back in between, and everything was moved already, that came too late for it.
+    pub(crate) fn began(
+        &self,
+        consumer: ConsumerId,
+        then: Timestamp,
+        now: Timestamp,
+        delays: bool,
+    ) {
+        let by = then.since(now);
+        if by <= SLIP {
+            return;
         }
+        self.saw(now);
+        let mut plan = self.plan();
+        if plan.is_moved(consumer) {
+            plan.set_back.insert(consumer, Step { by, delays });
+        }
+        drop(plan);
+        self.expect(consumer, now);
     }
 
     /// Waits until what this consumer has waiting was moved back as far as the clock was: what is added
@@ -172,7 +188,8 @@ impl Engine {
     pub(crate) async fn look_back(&self) -> Written {
         let seen = self.last_seen().await;
         if let Some(seen) = &seen {
-            self.expiry.began(seen.value.time, self.clock.now());
+            self.expiry.saw(seen.value.time);
+            self.expiry.saw(self.clock.now());
         }
         Written {
             seen,
@@ -270,7 +287,9 @@ impl Engine {
                     if !by.is_zero() {
                         let mut plan = self.expiry.plan();
                         for id in &ids {
-                            *plan.set_back.entry(*id).or_default() += by;
+                            let step = plan.set_back.entry(*id).or_default();
+                            step.by += by;
+                            step.delays = true;
                         }
                         plan.jumped -= by;
                     }
@@ -317,12 +336,58 @@ impl Engine {
 
     async fn end_windows(&self, id: ConsumerId, policy: &Policy) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let by = self.expiry.plan().set_back.get(&id).copied();
-        if let Some(by) = by {
-            let set_back = &mut |state: &mut Consumer| state.set_back(now, by, policy);
+        let step = self.expiry.plan().set_back.get(&id).copied();
+        if let Some(Step { by, delays }) = step {
+            let set_back = &mut |state: &mut Consumer| match delays {
+                true => state.set_back(now, by, policy),
+                false => state.set_windows_back(now, by, policy),
+            };
             self.store.update(id, set_back).await?;
             self.expiry.forget_step(id);
         }
         self.store.expire(id, now, policy).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const BUSY: ConsumerId = ConsumerId(Uuid::from_u128(1));
+    const OTHER: ConsumerId = ConsumerId(Uuid::from_u128(2));
+
+    #[test]
+    fn a_step_of_the_clock_counts_once_however_many_were_at_work() {
+        let expiry = Expiry::default();
+        let then = Timestamp::default() + 9 * HOUR;
+        let now = then - 3 * HOUR;
+        expiry.saw(then);
+        for _ in 0..3 {
+            expiry.began(BUSY, then, now, true);
+        }
+        assert_eq!(expiry.plan().jumped, 3 * HOUR);
+        assert!(expiry.plan().set_back.is_empty());
+    }
+
+    #[test]
+    fn who_comes_too_late_for_a_step_is_moved_alone() {
+        let expiry = Expiry::default();
+        let then = Timestamp::default() + 9 * HOUR;
+        let now = then - 3 * HOUR;
+        expiry.saw(then);
+        expiry.saw(now);
+        // The timer has moved everybody.
+        expiry.plan().jumped = Duration::ZERO;
+        expiry.began(BUSY, then, now, false);
+        let plan = expiry.plan();
+        assert_eq!(plan.jumped, Duration::ZERO);
+        let alone = Step {
+            by: 3 * HOUR,
+            delays: false,
+        };
+        assert_eq!(plan.set_back.get(&BUSY), Some(&alone));
+        assert!(plan.is_moved(OTHER));
+        assert_eq!(plan.queue.first(), Some(&(now, BUSY)));
     }
 }

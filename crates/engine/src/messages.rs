@@ -207,7 +207,7 @@ impl Engine {
         // Before leasing: a caller who hangs up afterwards must not leave a window without a timer.
         self.expiry.expect(id, now + policy.ack_wait);
         let messages = self.store.next(id, next).await?;
-        self.expiry.began(now, self.clock.now());
+        self.expiry.began(id, now, self.clock.now(), false);
         Ok((consumer, messages, book))
     }
 
@@ -235,7 +235,10 @@ impl Engine {
             self.expiry.expect(id, now + policy.ack_wait);
         }
         self.store.update(id, step).await?;
-        self.expiry.began(now, self.clock.now());
+        let delays = !settlement.nack.is_empty();
+        if delays || !settlement.extend.is_empty() {
+            self.expiry.began(id, now, self.clock.now(), delays);
+        }
         self.rates.count(id, now, 0, counts.settled);
         Ok(counts)
     }
@@ -280,7 +283,11 @@ impl Engine {
     }
 
     /// The consumer, with what its settings still had to do done. Under its closed gate.
-    async fn applied(&self, org: OrgId, id: ConsumerId) -> Result<Stored<HttpConsumer>, Error> {
+    pub(crate) async fn applied(
+        &self,
+        org: OrgId,
+        id: ConsumerId,
+    ) -> Result<Stored<HttpConsumer>, Error> {
         let mut consumer = entity::load::<HttpConsumer>(&*self.store, org, id.0).await?;
         self.apply(&mut consumer).await?;
         Ok(consumer)

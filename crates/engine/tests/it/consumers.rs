@@ -37,6 +37,20 @@ async fn a_restart_that_was_noted_comes_before_the_next_message() {
     assert!(stored.value.unapplied.is_nothing());
 }
 
+/// It was noted before, and could not be made.
+#[tokio::test]
+async fn a_restart_that_was_noted_does_not_undo_a_later_reset() {
+    let mut desk = Desk::new().await;
+    let end = Unapplied {
+        restart: Some(1),
+        refilter: false,
+    };
+    let consumer = with_note(&mut desk, end).await;
+    let resetting = desk.engine.reset_consumer(&consumer, DeliverPolicy::All);
+    resetting.await.unwrap();
+    assert_eq!(ids(&desk.next(&consumer).await), ["a"]);
+}
+
 /// A power cut and a restored backup raise it too.
 #[tokio::test]
 async fn a_restart_that_was_noted_is_made_whatever_the_generation() {

@@ -88,26 +88,35 @@ impl Consumer {
     /// The clock was set back by so much: what was to happen by itself happens that much earlier, if
     /// not at once. A window that may have begun since is left alone.
     pub fn set_back(&mut self, now: Timestamp, by: Duration, policy: &Policy) {
-        let later: Vec<(u64, Outstanding)> = self
-            .outstanding
-            .iter()
-            .filter_map(|(idx, entry)| {
-                let phase = match entry.phase {
-                    Phase::Leased { until, gone } => Phase::Leased {
-                        until: until.min((until - by).max(now + policy.ack_wait)),
-                        gone,
-                    },
-                    Phase::Expired(at) => Phase::Expired(at.min(now)),
-                    Phase::Nacked(due) => {
-                        let latest = (due - by).max(now).min(now + LONGEST_DELAY);
-                        Phase::Nacked(due.min(latest))
-                    }
-                };
-                let entry = entry.clone();
-                (phase != entry.phase).then_some((*idx, Outstanding { phase, ..entry }))
-            })
-            .collect();
-        for (idx, entry) in later {
+        self.set_windows_back(now, by, policy);
+        self.put_phases(|phase| match phase {
+            Phase::Leased { .. } => phase,
+            Phase::Expired(at) => Phase::Expired(at.min(now)),
+            Phase::Nacked(due) => {
+                let latest = (due - by).max(now).min(now + LONGEST_DELAY);
+                Phase::Nacked(due.min(latest))
+            }
+        });
+    }
+
+    /// The same of windows only. To do it twice does no harm.
+    pub fn set_windows_back(&mut self, now: Timestamp, by: Duration, policy: &Policy) {
+        self.put_phases(|phase| match phase {
+            Phase::Leased { until, gone } => Phase::Leased {
+                until: until.min((until - by).max(now + policy.ack_wait)),
+                gone,
+            },
+            waiting => waiting,
+        });
+    }
+
+    fn put_phases(&mut self, later: impl Fn(Phase) -> Phase) {
+        let changed = self.outstanding.iter().filter_map(|(idx, entry)| {
+            let phase = later(entry.phase);
+            let entry = entry.clone();
+            (phase != entry.phase).then_some((*idx, Outstanding { phase, ..entry }))
+        });
+        for (idx, entry) in changed.collect::<Vec<_>>() {
             self.put(idx, entry);
         }
     }
