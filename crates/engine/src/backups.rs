@@ -29,7 +29,7 @@ impl Engine {
     pub async fn back_up(&self, to: &Path) -> Result<BackupTurn, Error> {
         let Ok(turn) = Arc::clone(&self.backups.0).try_lock_owned() else {
             return Err(Error::Conflict(
-                "a backup is being made or downloaded already: wait until it is done".to_owned(),
+                "a backup is being made or downloaded already, or the room of the last one is being given back: wait until that is done".to_owned(),
             ));
         };
         // Restoring asks the machine's clock how long ago this was: rather too long than too short.

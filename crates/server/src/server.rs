@@ -37,7 +37,7 @@ pub(crate) struct Server {
     pub url: String,
     stop: CancellationToken,
     serving: JoinHandle<()>,
-    _announced: Announced,
+    announced: Announced,
 }
 
 impl Server {
@@ -118,12 +118,14 @@ impl Server {
             url,
             stop,
             serving,
-            _announced: announced,
+            announced,
         })
     }
 
     /// Stops: no new connections, long polls end, pages in flight are stored, the store closes.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        // First: from then on another process may have the address, and be taken for this one.
+        drop(self.announced);
         self.stop.cancel();
         self.engine.stop().await;
         match tokio::time::timeout(DRAIN, self.serving).await {
