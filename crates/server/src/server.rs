@@ -10,6 +10,7 @@ use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
 use headrace_engine::{
     Clock, Engine, Providers, SteadyClock, SyncParts, SystemClock, clock::random, keys,
 };
+use headrace_store::{Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -91,6 +92,7 @@ impl Server {
             outbound,
             supervisor,
         };
+        tokio::spawn(look_through(Arc::clone(&store)));
         let engine = Engine::start(store, clock, parts, admin_token).await?;
         let app = App {
             engine: Arc::clone(&engine),
@@ -136,6 +138,17 @@ impl Server {
             ),
         }
         Ok(self.engine.store().close().await?)
+    }
+}
+
+/// Until it is done, or the store is closed. The store tells of damage itself.
+async fn look_through(store: Arc<dyn Store>) {
+    match store.look_through().await {
+        Ok(()) | Err(StoreError::Damaged { .. }) => {}
+        Err(error) => {
+            let error = headrace_engine::chain(&error);
+            tracing::warn!(error, "the stored data could not be looked through");
+        }
     }
 }
 

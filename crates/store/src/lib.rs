@@ -285,6 +285,10 @@ pub trait Store: Send + Sync + 'static {
     /// up. Only [`restore`] makes a store of it again.
     async fn back_up(&self, to: &Path, now: Timestamp) -> Result<()>;
 
+    /// Looks all of what is stored through, slowly and beside other work, for damage that nobody would come
+    /// upon: it is answered, and ends all writing. Nothing is wrong where the store is closed meanwhile.
+    async fn look_through(&self) -> Result<()>;
+
     /// Whether it can write: what `/ready` asks.
     async fn ready(&self) -> Result<()>;
 

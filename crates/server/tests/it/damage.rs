@@ -350,8 +350,28 @@ async fn other_programs_can_tell_that_the_database_is_in_use() {
     assert!(locks.lines().any(is_lock), "{file} is not locked:\n{locks}");
 }
 
-/// A start looks at what leads to records, and not at them: that is told by whoever comes upon it, and
-/// nothing is written from then on.
+/// A start looks at what leads to records, and not at them. Behind it, all is looked through.
+#[tokio::test]
+async fn a_damaged_record_is_told_before_anybody_reads_it() {
+    let mut data = Data::of_a_stopped_server().await;
+    let copy = data.copy(|data| {
+        let bytes = fs::read(database(data)).unwrap();
+        let word = br#""object":"invoice""#;
+        let at = bytes.windows(word.len()).position(|here| here == word);
+        flip(&database(data), at.unwrap() + 12);
+    });
+    let server = Setup::on(&copy).start();
+    let ready = || answer(server.bare(reqwest::Method::GET, "/ready"));
+    server
+        .until(|| async { ready().await.status.as_u16() == 503 })
+        .await;
+    let words = ["is not what was stored", "headrace.db", RESTORE];
+    assert_says(&server.logs(), &words);
+    let more = server.post("/v1/streams", json!({"slug": "five"})).await;
+    assert_says(&more.expect(500).to_string(), &words);
+}
+
+/// It may be told by whoever comes upon it first, and nothing is written from then on.
 #[tokio::test]
 async fn damage_within_a_page_is_told_as_such_and_ends_all_writing() {
     let mut data = Data::of(async |server| {
@@ -374,7 +394,6 @@ async fn damage_within_a_page_is_told_as_such_and_ends_all_writing() {
     });
     let server = Setup::on(&copy).start();
     let ready = || answer(server.bare(reqwest::Method::GET, "/ready"));
-    ready().await.expect(200);
     let keyed = server
         .request(reqwest::Method::POST, "/v1/streams")
         .header("idempotency-key", "k")

@@ -29,6 +29,7 @@ mod read;
 mod removal;
 mod restore;
 mod rows;
+mod scrub;
 #[cfg(feature = "simulation")]
 mod simulated;
 mod steps;

@@ -129,6 +129,28 @@ pub(super) fn verify_all(db: &Connection) -> Tx<()> {
     Ok(())
 }
 
+/// The same of the entries behind this one, up to so many or so many bytes. Answers the last of them,
+/// unless there are no more.
+pub(super) fn verify_after(
+    db: &Connection,
+    after: i64,
+    (entries, bytes): (u32, usize),
+) -> Tx<Option<i64>> {
+    let sql = format!("select {COLUMNS} from log where id > ? order by id limit ?");
+    let mut query = db.prepare_cached(&sql)?;
+    let mut rows = query.query(params![after, entries])?;
+    let (mut last, mut looked_at) = (None, 0);
+    while looked_at < bytes
+        && let Some(row) = rows.next()?
+    {
+        last = Some(row.get(0)?);
+        if row.get::<_, i64>(3)? < 2 {
+            looked_at += read(row)?.data.len();
+        }
+    }
+    Ok(last)
+}
+
 fn dense(indexes: &[u64]) -> bool {
     let (Some(first), Some(last)) = (indexes.first(), indexes.last()) else {
         return false;

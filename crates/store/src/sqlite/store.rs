@@ -375,6 +375,10 @@ impl Store for SqliteStore {
         self.copy_to(to, now).await
     }
 
+    async fn look_through(&self) -> Result<()> {
+        self.scrub().await
+    }
+
     async fn ready(&self) -> Result<()> {
         let checked = self.journal.check();
         checked.inspect_err(|_| self.shorten_journal())?;

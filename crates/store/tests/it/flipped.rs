@@ -1,5 +1,7 @@
 //! A bit of a record that is not what was stored: `SQLite` does not notice, and nobody is given it.
 
+use std::os::unix::fs::FileExt as _;
+
 use headrace_model::Timestamp;
 use headrace_store::{Range, Selection, Store, StoreError};
 
@@ -68,6 +70,39 @@ async fn a_delete_does_not_carry_it_on() {
         vec![batch([gone("b", 100)])],
     );
     is_told(&deleting.await.unwrap_err());
+}
+
+#[tokio::test]
+async fn it_is_found_without_anybody_reading_it() {
+    let (_sqlite, store) = damaged().await;
+    is_told(&store.look_through().await.unwrap_err());
+    is_told(&store.ready().await.unwrap_err());
+}
+
+/// A page that holds records, of a database that is in use.
+#[tokio::test]
+async fn a_page_that_nobody_reads_is_found_with_its_place() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    let records = (0..2_000).map(|no| seen(&no.to_string(), 1, MARKED));
+    append(&*store, 1, batch(records)).await;
+    store.look_through().await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = sqlite.open().await;
+    let file = sqlite.directory().join("headrace.db");
+    let bytes = std::fs::read(&file).unwrap();
+    // The kind of a leaf of a table; the last one is of the log.
+    let leaf = bytes.chunks(4_096).rposition(|page| page[0] == 13);
+    let at = leaf.unwrap() as u64 * 4_096;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).open(&file).unwrap();
+    file.write_all_at(&[0xee; 4_096], at).unwrap();
+    let said = store.look_through().await.unwrap_err().to_string();
+    let words = format!("headrace.db: at byte {at}, table log: ");
+    assert!(said.contains(&words), "{said}");
+    let said = store.ready().await.unwrap_err().to_string();
+    assert!(said.contains(&words), "{said}");
 }
 
 #[tokio::test]

@@ -318,6 +318,10 @@ impl Store for Disk {
         self.call("answer", self.store.answer(key, answer)).await
     }
 
+    async fn look_through(&self) -> Result<()> {
+        self.call("look_through", self.store.look_through()).await
+    }
+
     async fn ready(&self) -> Result<()> {
         self.call("ready", self.store.ready()).await
     }
