@@ -239,12 +239,11 @@ impl Engine {
         consumer: &Stored<HttpConsumer>,
         policy: DeliverPolicy,
     ) -> Result<(), Error> {
-        let mut from = consumer.value.clone();
-        from.deliver_policy = policy;
         let id = ConsumerId(consumer.id);
         let gate = self.gates.of(consumer.id);
         let _closed = gate.write().await;
-        self.applied(consumer.org, id).await?;
+        let mut from = self.applied(consumer.org, id).await?.value;
+        from.deliver_policy = policy;
         let position = self.position_of(consumer.org, &from).await?;
         Ok(self
             .store

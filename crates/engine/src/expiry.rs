@@ -64,6 +64,10 @@ struct Plan {
     jumped: Duration,
     /// The same, of consumers of which what waits is to be moved.
     set_back: HashMap<ConsumerId, Step>,
+    /// The consumer that the timer is just moving by that.
+    moving: Option<ConsumerId>,
+    /// The same, of what was written too late for it.
+    late: HashMap<ConsumerId, Step>,
 }
 
 /// How far what waits for a consumer is to be moved.
@@ -77,12 +81,26 @@ struct Step {
 impl Plan {
     /// By how much that what waits may still be ahead.
     fn not_moved(&self) -> Duration {
-        let longest = self.set_back.values().map(|step| step.by).max();
+        let steps = self.set_back.values().chain(self.late.values());
+        let longest = steps.map(|step| step.by).max();
         self.jumped + longest.unwrap_or_default()
     }
 
     fn is_moved(&self, consumer: ConsumerId) -> bool {
-        self.jumped.is_zero() && !self.set_back.contains_key(&consumer)
+        let later = [&self.set_back, &self.late];
+        self.jumped.is_zero() && !later.iter().any(|step| step.contains_key(&consumer))
+    }
+
+    /// Whether what is written for this consumer now will be moved with all that it has waiting.
+    fn is_in_time(&self, consumer: ConsumerId) -> bool {
+        let is_waiting = self.set_back.contains_key(&consumer) && self.moving != Some(consumer);
+        is_waiting || !self.jumped.is_zero()
+    }
+
+    fn come_late(&mut self, consumer: ConsumerId, step: Step) {
+        let late = self.late.entry(consumer).or_default();
+        late.by = late.by.max(step.by);
+        late.delays |= step.delays;
     }
 }
 
@@ -120,7 +138,9 @@ impl Expiry {
     }
 
     /// What this consumer was given at `then`, windows or also `delays`, is written by `now`. Where the
-    /// clock was set back in between, and everything was moved already, that came too late for it.
+    /// clock was set back in between, and everything was moved already, that came too late for it. It is
+    /// moved then, and with it, where it has a delay, what else of this consumer waits for one: rather early
+    /// than by hours late.
     pub(crate) fn began(
         &self,
         consumer: ConsumerId,
@@ -134,8 +154,8 @@ impl Expiry {
         }
         self.saw(now);
         let mut plan = self.plan();
-        if plan.is_moved(consumer) {
-            plan.set_back.insert(consumer, Step { by, delays });
+        if !plan.is_in_time(consumer) {
+            plan.come_late(consumer, Step { by, delays });
         }
         drop(plan);
         self.expect(consumer, now);
@@ -156,9 +176,27 @@ impl Expiry {
         tokio::time::timeout(RETRY, moved).await.ok();
     }
 
-    fn forget_step(&self, consumer: ConsumerId) {
-        self.plan().set_back.remove(&consumer);
+    /// How far what waits for this consumer is to be moved. What is written from now on comes too late.
+    fn begin_moving(&self, consumer: ConsumerId) -> Option<Step> {
+        let mut plan = self.plan();
+        let step = plan.set_back.get(&consumer).copied();
+        plan.moving = step.map(|_| consumer);
+        step
+    }
+
+    fn end_moving(&self, consumer: ConsumerId, is_moved: bool) {
+        let mut plan = self.plan();
+        plan.moving = None;
+        if is_moved {
+            plan.set_back.remove(&consumer);
+        }
+        drop(plan);
         self.moved.notify_waiters();
+    }
+
+    fn forget_step(&self, consumer: ConsumerId) {
+        self.plan().late.remove(&consumer);
+        self.end_moving(consumer, true);
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -336,16 +374,35 @@ impl Engine {
 
     async fn end_windows(&self, id: ConsumerId, policy: &Policy) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let step = self.expiry.plan().set_back.get(&id).copied();
-        if let Some(Step { by, delays }) = step {
-            let set_back = &mut |state: &mut Consumer| match delays {
-                true => state.set_back(now, by, policy),
-                false => state.set_windows_back(now, by, policy),
-            };
-            self.store.update(id, set_back).await?;
-            self.expiry.forget_step(id);
+        if let Some(step) = self.expiry.begin_moving(id) {
+            let moved = self.move_back(id, now, step, policy).await;
+            self.expiry.end_moving(id, moved.is_ok());
+            moved?;
+        }
+        let late = self.expiry.plan().late.remove(&id);
+        if let Some(step) = late {
+            let moved = self.move_back(id, now, step, policy).await;
+            if moved.is_err() {
+                self.expiry.plan().come_late(id, step);
+            }
+            self.expiry.moved.notify_waiters();
+            moved?;
         }
         self.store.expire(id, now, policy).await.map(drop)
+    }
+
+    async fn move_back(
+        &self,
+        id: ConsumerId,
+        now: Timestamp,
+        Step { by, delays }: Step,
+        policy: &Policy,
+    ) -> Result<(), StoreError> {
+        let set_back = &mut |state: &mut Consumer| match delays {
+            true => state.set_back(now, by, policy),
+            false => state.set_windows_back(now, by, policy),
+        };
+        self.store.update(id, set_back).await
     }
 }
 
@@ -375,19 +432,29 @@ mod tests {
         let expiry = Expiry::default();
         let then = Timestamp::default() + 9 * HOUR;
         let now = then - 3 * HOUR;
+        let step = |delays| Step {
+            by: 3 * HOUR,
+            delays,
+        };
         expiry.saw(then);
         expiry.saw(now);
-        // The timer has moved everybody.
-        expiry.plan().jumped = Duration::ZERO;
-        expiry.began(BUSY, then, now, false);
+        // The timer knows of everybody.
+        let mut plan = expiry.plan();
+        plan.jumped = Duration::ZERO;
+        plan.set_back = HashMap::from([(BUSY, step(true)), (OTHER, step(true))]);
+        drop(plan);
+        assert_eq!(expiry.begin_moving(BUSY), Some(step(true)));
+        for id in [BUSY, OTHER] {
+            expiry.began(id, then, now, false);
+        }
+        assert_eq!(expiry.plan().late, HashMap::from([(BUSY, step(false))]));
+        expiry.end_moving(BUSY, true);
+        assert!(!expiry.plan().is_moved(BUSY));
+        expiry.began(BUSY, then, now, true);
         let plan = expiry.plan();
+        assert_eq!(plan.late, HashMap::from([(BUSY, step(true))]));
+        assert_eq!(plan.set_back, HashMap::from([(OTHER, step(true))]));
         assert_eq!(plan.jumped, Duration::ZERO);
-        let alone = Step {
-            by: 3 * HOUR,
-            delays: false,
-        };
-        assert_eq!(plan.set_back.get(&BUSY), Some(&alone));
-        assert!(plan.is_moved(OTHER));
         assert_eq!(plan.queue.first(), Some(&(now, BUSY)));
     }
 }
