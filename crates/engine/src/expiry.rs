@@ -64,7 +64,7 @@ struct Plan {
     jumped: Duration,
     /// The same, of consumers of which what waits is to be moved.
     set_back: HashMap<ConsumerId, Step>,
-    /// The consumer that the timer is just moving by that.
+    /// The consumer that the timer is just moving.
     moving: Option<ConsumerId>,
     /// The same, of what was written too late for it.
     late: HashMap<ConsumerId, Step>,
@@ -78,6 +78,13 @@ struct Step {
     delays: bool,
 }
 
+/// A step that the timer is just moving a consumer by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moving {
+    step: Step,
+    is_late: bool,
+}
+
 impl Plan {
     /// By how much that what waits may still be ahead.
     fn not_moved(&self) -> Duration {
@@ -88,7 +95,9 @@ impl Plan {
 
     fn is_moved(&self, consumer: ConsumerId) -> bool {
         let later = [&self.set_back, &self.late];
-        self.jumped.is_zero() && !later.iter().any(|step| step.contains_key(&consumer))
+        self.jumped.is_zero()
+            && self.moving != Some(consumer)
+            && !later.iter().any(|step| step.contains_key(&consumer))
     }
 
     /// Whether what is written for this consumer now will be moved with all that it has waiting.
@@ -177,26 +186,40 @@ impl Expiry {
     }
 
     /// How far what waits for this consumer is to be moved. What is written from now on comes too late.
-    fn begin_moving(&self, consumer: ConsumerId) -> Option<Step> {
+    fn begin_moving(&self, consumer: ConsumerId) -> Option<Moving> {
         let mut plan = self.plan();
-        let step = plan.set_back.get(&consumer).copied();
-        plan.moving = step.map(|_| consumer);
-        step
+        let moving = match plan.set_back.get(&consumer) {
+            Some(step) => Moving {
+                step: *step,
+                is_late: false,
+            },
+            None => Moving {
+                step: plan.late.remove(&consumer)?,
+                is_late: true,
+            },
+        };
+        plan.moving = Some(consumer);
+        Some(moving)
     }
 
-    fn end_moving(&self, consumer: ConsumerId, is_moved: bool) {
+    fn end_moving(&self, consumer: ConsumerId, moving: Moving, is_moved: bool) {
         let mut plan = self.plan();
         plan.moving = None;
-        if is_moved {
-            plan.set_back.remove(&consumer);
+        match (moving.is_late, is_moved) {
+            (false, true) => drop(plan.set_back.remove(&consumer)),
+            (true, false) => plan.come_late(consumer, moving.step),
+            (false, false) | (true, true) => {}
         }
         drop(plan);
         self.moved.notify_waiters();
     }
 
     fn forget_step(&self, consumer: ConsumerId) {
-        self.plan().late.remove(&consumer);
-        self.end_moving(consumer, true);
+        let mut plan = self.plan();
+        plan.late.remove(&consumer);
+        plan.set_back.remove(&consumer);
+        drop(plan);
+        self.moved.notify_waiters();
     }
 
     fn first(&self) -> Option<Timestamp> {
@@ -373,34 +396,28 @@ impl Engine {
     }
 
     async fn end_windows(&self, id: ConsumerId, policy: &Policy) -> Result<(), StoreError> {
+        while let Some(moving) = self.expiry.begin_moving(id) {
+            let moved = self.move_back(id, moving.step, policy).await;
+            self.expiry.end_moving(id, moving, moved.is_ok());
+            moved?;
+        }
         let now = self.clock.now();
-        if let Some(step) = self.expiry.begin_moving(id) {
-            let moved = self.move_back(id, now, step, policy).await;
-            self.expiry.end_moving(id, moved.is_ok());
-            moved?;
-        }
-        let late = self.expiry.plan().late.remove(&id);
-        if let Some(step) = late {
-            let moved = self.move_back(id, now, step, policy).await;
-            if moved.is_err() {
-                self.expiry.plan().come_late(id, step);
-            }
-            self.expiry.moved.notify_waiters();
-            moved?;
-        }
         self.store.expire(id, now, policy).await.map(drop)
     }
 
     async fn move_back(
         &self,
         id: ConsumerId,
-        now: Timestamp,
         Step { by, delays }: Step,
         policy: &Policy,
     ) -> Result<(), StoreError> {
-        let set_back = &mut |state: &mut Consumer| match delays {
-            true => state.set_back(now, by, policy),
-            false => state.set_windows_back(now, by, policy),
+        let set_back = &mut |state: &mut Consumer| {
+            // The time when it is this consumer's turn: what began while it was waited for counts from then.
+            let now = self.clock.now();
+            match delays {
+                true => state.set_back(now, by, policy),
+                false => state.set_windows_back(now, by, policy),
+            }
         };
         self.store.update(id, set_back).await
     }
@@ -443,12 +460,21 @@ mod tests {
         plan.jumped = Duration::ZERO;
         plan.set_back = HashMap::from([(BUSY, step(true)), (OTHER, step(true))]);
         drop(plan);
-        assert_eq!(expiry.begin_moving(BUSY), Some(step(true)));
+        let moving = |delays, is_late| Moving {
+            step: step(delays),
+            is_late,
+        };
+        assert_eq!(expiry.begin_moving(BUSY), Some(moving(true, false)));
         for id in [BUSY, OTHER] {
             expiry.began(id, then, now, false);
         }
         assert_eq!(expiry.plan().late, HashMap::from([(BUSY, step(false))]));
-        expiry.end_moving(BUSY, true);
+        expiry.end_moving(BUSY, moving(true, false), true);
+        assert!(!expiry.plan().is_moved(BUSY));
+        // While that is moved, and where it cannot be, it is not done yet.
+        assert_eq!(expiry.begin_moving(BUSY), Some(moving(false, true)));
+        assert!(!expiry.plan().is_moved(BUSY));
+        expiry.end_moving(BUSY, moving(false, true), false);
         assert!(!expiry.plan().is_moved(BUSY));
         expiry.began(BUSY, then, now, true);
         let plan = expiry.plan();

@@ -222,8 +222,12 @@ impl Engine {
         let mut now = self.clock.now();
         self.expiry.saw(now);
         if !settlement.nack.is_empty() {
-            self.expiry.until_moved(id).await;
-            now = self.clock.now();
+            // A step that shows only behind the wait is waited for as well.
+            for _ in 0..2 {
+                self.expiry.until_moved(id).await;
+                now = self.clock.now();
+                self.expiry.saw(now);
+            }
         }
         let mut counts = SettledCounts::default();
         // A step may run again: it counts from nothing each time.
