@@ -10,7 +10,7 @@ use headrace_engine::sync::{Parts, Supervisor, SyncSettings};
 use headrace_engine::{
     Clock, Engine, Providers, SteadyClock, SyncParts, SystemClock, clock::random, keys,
 };
-use headrace_store::{Store, StoreError};
+use headrace_store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -92,8 +92,9 @@ impl Server {
             outbound,
             supervisor,
         };
-        tokio::spawn(look_through(Arc::clone(&store)));
+        let looked_through = Arc::clone(&store);
         let engine = Engine::start(store, clock, parts, admin_token).await?;
+        tokio::spawn(look_through(looked_through));
         let app = App {
             engine: Arc::clone(&engine),
             metrics: Metrics::new()?,
@@ -143,12 +144,9 @@ impl Server {
 
 /// Until it is done, or the store is closed. The store tells of damage itself.
 async fn look_through(store: Arc<dyn Store>) {
-    match store.look_through().await {
-        Ok(()) | Err(StoreError::Damaged { .. }) => {}
-        Err(error) => {
-            let error = headrace_engine::chain(&error);
-            tracing::warn!(error, "the stored data could not be looked through");
-        }
+    if let Err(error) = store.look_through().await {
+        let error = headrace_engine::chain(&error);
+        tracing::error!(error, "looking through the stored data has ended");
     }
 }
 

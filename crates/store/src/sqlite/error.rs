@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{
-    Error as Failure, SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC, SQLITE_IOERR_SHMSIZE,
+    Error as Failure, SQLITE_CORRUPT, SQLITE_IOERR_DIR_FSYNC, SQLITE_IOERR_FSYNC,
+    SQLITE_IOERR_SHMSIZE,
 };
 
 use crate::StoreError;
@@ -48,12 +49,11 @@ impl Fault {
 /// The error for one of many callers who attempted `action` together.
 pub(super) fn sql_error(action: &'static str, error: &Arc<rusqlite::Error>) -> StoreError {
     match &**error {
-        rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => damaged(error),
+        error if is_damage(error) => damaged(error),
         rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => damaged(error),
             ErrorCode::DiskFull => StoreError::DiskFull,
+            // A reader's, in the middle of a long read.
+            ErrorCode::OperationInterrupted => StoreError::Closed,
             // The shared-memory index could not grow: the one full disk SQLite reports as an I/O error.
             _ if failure.extended_code == SQLITE_IOERR_SHMSIZE => StoreError::DiskFull,
             _ if is_failed_sync(failure) => StoreError::DiskFailed,
@@ -61,6 +61,29 @@ pub(super) fn sql_error(action: &'static str, error: &Arc<rusqlite::Error>) -> S
         },
         _ => backend(action, Arc::clone(error)),
     }
+}
+
+/// Whether what is stored is not what was: in the order of pages, or in what a value can be.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..) => true,
+        rusqlite::Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase
+        ),
+        _ => false,
+    }
+}
+
+/// `SQLite`'s error for damage, in words of our own.
+pub(super) fn corrupt(what: String) -> rusqlite::Error {
+    let code = Failure {
+        code: ErrorCode::DatabaseCorrupt,
+        extended_code: SQLITE_CORRUPT,
+    };
+    rusqlite::Error::SqliteFailure(code, Some(what))
 }
 
 /// The error for a failure of a file beside the database.

@@ -6,9 +6,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rusqlite::ErrorCode;
-
-use super::error::{FILE, Fault, is_failed_sync};
+use super::error::{FILE, Fault, is_damage, is_failed_sync};
 use crate::StoreError;
 
 /// What writer and readers found.
@@ -24,14 +22,11 @@ enum Trouble {
 impl Health {
     /// Notes what an error tells of the database.
     pub(super) fn note(&self, error: &rusqlite::Error) {
-        let rusqlite::Error::SqliteFailure(failure, _) = error else {
-            return;
-        };
-        let trouble = match failure.code {
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
-                Trouble::Damaged(format!("{FILE}: {error}"))
+        let trouble = match error {
+            error if is_damage(error) => Trouble::Damaged(format!("{FILE}: {error}")),
+            rusqlite::Error::SqliteFailure(failure, _) if is_failed_sync(failure) => {
+                Trouble::DiskFailed
             }
-            _ if is_failed_sync(failure) => Trouble::DiskFailed,
             _ => return,
         };
         self.set(trouble);

@@ -12,6 +12,8 @@ use super::off_runtime;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
+/// Instructions of `SQLite` after which a long read looks whether the pool has ended.
+const OPERATIONS: std::ffi::c_int = 10_000;
 
 /// Read-only connections. Each read sees one snapshot, of what is durable.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl Pool {
         let idle = self.idle().pop();
         let db = match idle {
             Some(db) => db,
-            None => open_reader(&self.file)?,
+            None => open_reader(&self.file, Arc::clone(&self.permits))?,
         };
         // Ends with the scope, whatever happened: readers have nothing to commit.
         let snapshot = db.unchecked_transaction()?;
@@ -111,9 +113,11 @@ impl Pool {
     }
 }
 
-fn open_reader(file: &Path) -> Tx<Connection> {
+/// Its reads end with the pool, also in the middle.
+fn open_reader(file: &Path, permits: Arc<Semaphore>) -> Tx<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(file, flags)?;
+    let mut db = Connection::open_with_flags(file, flags)?;
+    db.progress_handler(OPERATIONS, Some(move || permits.is_closed()))?;
     db.set_prepared_statement_cache_capacity(64);
     db.pragma_update(None, "cache_size", -16_384)?;
     Ok(db)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use headrace_model::{LaneNo, RecordId, StreamId, SyncId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::error::Tx;
+use super::error::{Tx, corrupt};
 use super::keys;
 use super::streams::{row_id, split_row_id};
 use super::sums::Entry;
@@ -143,7 +143,15 @@ pub(super) fn verify_after(
     while looked_at < bytes
         && let Some(row) = rows.next()?
     {
-        last = Some(row.get(0)?);
+        let id = row.get(0)?;
+        if id <= last.unwrap_or(after) {
+            // A page of another place, whole in itself.
+            return Err(corrupt(format!(
+                "row {id} of the log comes behind one that is later"
+            ))
+            .into());
+        }
+        last = Some(id);
         if row.get::<_, i64>(3)? < 2 {
             looked_at += read(row)?.data.len();
         }

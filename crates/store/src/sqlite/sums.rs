@@ -1,9 +1,9 @@
 //! Checksums of the log's entries. `SQLite` notices where the order of its pages is damaged, and not where
 //! a bit of their content is: nobody is to be given a record that is not what was stored.
 
-use rusqlite::{Error, ErrorCode, ffi};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::error::corrupt;
 use super::streams::split_row_id;
 
 /// What the checksum of an entry is of.
@@ -38,10 +38,6 @@ impl Entry<'_> {
         }
         let (stream, idx) = split_row_id(id);
         let words = format!("entry {idx} of the log of stream {stream} is not what was stored");
-        let code = ffi::Error {
-            code: ErrorCode::DatabaseCorrupt,
-            extended_code: ffi::SQLITE_CORRUPT,
-        };
-        Err(Error::SqliteFailure(code, Some(words)))
+        Err(corrupt(words))
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 
 use headrace_model::Timestamp;
+use headrace_model::record::Observation;
 use headrace_store::{Range, Selection, Store, StoreError};
 
 use crate::conformance::Backend;
@@ -79,12 +80,15 @@ async fn it_is_found_without_anybody_reading_it() {
     is_told(&store.ready().await.unwrap_err());
 }
 
-/// A page that holds records, of a database that is in use.
-#[tokio::test]
-async fn a_page_that_nobody_reads_is_found_with_its_place() {
+/// Overwrites the last page of this kind of a database that is in use, and has all of it looked through.
+/// Answers what was found.
+async fn found_in(kind: u8) -> String {
     let sqlite = Sqlite::new();
     let store = sqlite.open().await;
-    let records = (0..2_000).map(|no| seen(&no.to_string(), 1, MARKED));
+    let records = (0..2_000).map(|no| Observation {
+        parent_id: Some("parent".to_owned()),
+        ..seen(&no.to_string(), 1, MARKED)
+    });
     append(&*store, 1, batch(records)).await;
     store.look_through().await.unwrap();
     store.close().await.unwrap();
@@ -92,17 +96,58 @@ async fn a_page_that_nobody_reads_is_found_with_its_place() {
     let store = sqlite.open().await;
     let file = sqlite.directory().join("headrace.db");
     let bytes = std::fs::read(&file).unwrap();
-    // The kind of a leaf of a table; the last one is of the log.
-    let leaf = bytes.chunks(4_096).rposition(|page| page[0] == 13);
-    let at = leaf.unwrap() as u64 * 4_096;
+    let page = bytes.chunks(4_096).rposition(|page| page[0] == kind);
+    let at = page.unwrap() as u64 * 4_096;
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).open(&file).unwrap();
     file.write_all_at(&[0xee; 4_096], at).unwrap();
     let said = store.look_through().await.unwrap_err().to_string();
-    let words = format!("headrace.db: at byte {at}, table log: ");
-    assert!(said.contains(&words), "{said}");
-    let said = store.ready().await.unwrap_err().to_string();
-    assert!(said.contains(&words), "{said}");
+    let ready = store.ready().await.unwrap_err().to_string();
+    assert_eq!(said, ready);
+    said
+}
+
+const LEAF_OF_TABLE: u8 = 13;
+const LEAF_OF_INDEX: u8 = 10;
+
+#[tokio::test]
+async fn a_page_that_nobody_reads_is_found_with_its_place() {
+    let said = found_in(LEAF_OF_TABLE).await;
+    let words = "headrace.db: table log, behind entry 1000 of stream 1: ";
+    assert!(said.contains(words), "{said}");
+}
+
+#[tokio::test]
+async fn a_page_of_an_index_is_found_too() {
+    let said = found_in(LEAF_OF_INDEX).await;
+    assert!(said.contains("headrace.db: "), "{said}");
+}
+
+/// What no value of its kind can be is noticed before any checksum.
+#[tokio::test]
+async fn an_impossible_value_is_damage_and_ends_all_writing() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.open().await;
+    append(&*store, 1, batch([seen("a", 1, MARKED)])).await;
+    store.close().await.unwrap();
+    drop(store);
+    sqlite.change("update log set lane = -123");
+    let store = sqlite.open().await;
+    let said = store.look_through().await.unwrap_err().to_string();
+    assert!(
+        said.contains("table log") && said.contains("-123"),
+        "{said}"
+    );
+    assert_eq!(store.ready().await.unwrap_err().to_string(), said);
+    let adding = store.append(
+        STREAM,
+        Timestamp::from_seconds(2),
+        vec![batch([seen("b", 1, "1")])],
+    );
+    assert!(matches!(
+        adding.await.unwrap_err(),
+        StoreError::Damaged { .. }
+    ));
 }
 
 #[tokio::test]
