@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use headrace_sandbox::stripe::{Collection, Stripe};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -109,8 +110,16 @@ async fn callers_beyond_the_file_descriptors_wait_and_nothing_is_lost() {
         .open_files(FILES)
         .env("HEADRACE_READ_TIMEOUT_SECONDS", "300")
         .start();
-    // This connection is in before all others, and stays.
-    server.get("/v1/streams").await;
+    // These connections are in before all others, and stay. More than one, because the client may ask anew
+    // before it has the last one back: another would wait behind all callers.
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let request = server.request(Method::GET, "/v1/streams");
+        answers.push(request.send().await.unwrap());
+    }
+    for answer in answers {
+        answer.bytes().await.unwrap();
+    }
     let address = server.url.strip_prefix("http://").unwrap();
     let mut idle: Vec<TcpStream> = (0..CALLERS)
         .map(|_| TcpStream::connect(address).unwrap())
