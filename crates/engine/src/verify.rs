@@ -64,7 +64,9 @@ impl Engine {
                 }
                 Err(error) => match error.failure() {
                     Some(Failure::Reauthorize) => return Err(refused(kind, &error)),
-                    Some(Failure::Forbidden | Failure::Gone | Failure::Rejected) => {
+                    Some(
+                        Failure::Forbidden | Failure::Gone | Failure::Hidden | Failure::Rejected,
+                    ) => {
                         doubt = Some(error.to_string());
                     }
                     _ if error.timed_out() => {

@@ -70,6 +70,14 @@ fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
+impl Timestamp {
+    /// RFC 3339 text in whole seconds, rounded down.
+    pub fn in_seconds(self) -> String {
+        let text = Self::from_seconds(self.as_seconds()).to_string();
+        text.replace(".000000", "")
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {

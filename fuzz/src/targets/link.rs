@@ -41,7 +41,7 @@ pub(super) fn link(data: &[u8]) {
         links: lines.clone(),
     };
     let books = DEFINITION.collection("book").expect("it has books");
-    let page = books.parse_page(None, &answer);
+    let page = books.parse_page(&Listing::default(), &answer);
     assert_eq!(page.is_ok(), found.is_ok(), "an error is no end");
     let Ok(found) = found else {
         return;
@@ -74,5 +74,9 @@ pub(super) fn link(data: &[u8]) {
     let request = books.list(&listing).expect("books have no parent");
     assert_eq!(request.path_and_query, format!("/books{asked}"));
     // The same again leads nowhere.
-    assert!(books.parse_page(cursor.as_ref(), &answer).is_err());
+    assert!(
+        books
+            .parse_page(&Listing::at(cursor.as_ref()), &answer)
+            .is_err()
+    );
 }

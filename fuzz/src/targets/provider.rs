@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use headrace_model::Timestamp;
-use headrace_model::provider::{Answer, Definition, Listing};
+use headrace_model::provider::{Above, Answer, Definition, Listing};
 
 use super::{answers, parts};
 
@@ -67,8 +67,8 @@ fn read(definition: &Definition, body: &[u8]) {
     answers(definition.is_failure(200, body));
     for collection in &definition.collections {
         answers(collection.parse_one(body));
-        answers(collection.get("an/id?"));
-        let Ok(page) = collection.parse_page(None, &answer) else {
+        answers(collection.get("an/id?", None));
+        let Ok(page) = collection.parse_page(&Listing::default(), &answer) else {
             continue;
         };
         for row in &page.records {
@@ -77,9 +77,10 @@ fn read(definition: &Definition, body: &[u8]) {
         if let Some(cursor) = &page.next {
             answers(collection.resume(cursor));
             let listing = Listing {
-                parent: Some("a/b"),
+                parent: Some(Above::of("a/b")),
                 created_from: Some(Timestamp::default()),
                 created_until: None,
+                changed_from: Some(Timestamp::default()),
                 cursor: Some(cursor),
                 page_size: Some(1),
             };

@@ -52,9 +52,11 @@ impl CallError {
             Self::Upstream { error, .. } => match error.failure {
                 Failure::Throttled(after) | Failure::Retry(after) => Class::Retry { after },
                 Failure::Reauthorize => Class::Reauthorize,
-                Failure::Forbidden | Failure::Gone | Failure::UnknownCursor | Failure::Rejected => {
-                    Class::Rejected
-                }
+                Failure::Forbidden
+                | Failure::Gone
+                | Failure::Hidden
+                | Failure::UnknownCursor
+                | Failure::Rejected => Class::Rejected,
             },
             Self::Network { .. } => Class::Retry { after: None },
             Self::TooLarge { .. } | Self::OtherHost { .. } => Class::Bug,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Method, UpstreamError, http_date};
+use headrace_model::provider::{Left, Method, UpstreamError, http_date};
 use headrace_model::quota::Ended;
 use headrace_model::retry::Class;
 use reqwest::Url;
@@ -43,7 +43,10 @@ impl Outbound {
                     let pause = pause.min(LONGEST_PAUSE);
                     permit.end(Ended::Throttled { pause });
                 }
-                None => permit.end(Ended::Normal),
+                None => permit.end(match &answer {
+                    Ok(response) => told(call.account, &response.headers),
+                    Err(_) => Ended::Normal,
+                }),
             }
             let error = match answer {
                 Ok(response) => return Ok(response),
@@ -128,12 +131,34 @@ impl Outbound {
     }
 }
 
+/// What an answer tells of the budget.
+fn told(account: &Account, headers: &HeaderMap) -> Ended {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match account.definition().left(header) {
+        Some(Left {
+            requests,
+            resets_in,
+        }) => Ended::Left {
+            requests,
+            resets_in: resets_in.min(LONGEST_PAUSE),
+        },
+        None => Ended::Normal,
+    }
+}
+
 /// The address of a request. It can only be on the provider's own host, below the base.
 fn address(call: Call<'_>) -> Result<Url, CallError> {
     let base = call.account.base();
     let path = &call.request.path_and_query;
     let below = format!("{}/", base.path().trim_end_matches('/'));
-    let text = format!("{}{path}", base.as_str().trim_end_matches('/'));
+    let text = match call.request.from_root {
+        true => {
+            let mut root = base.clone();
+            root.set_path("");
+            format!("{}{path}", root.as_str().trim_end_matches('/'))
+        }
+        false => format!("{}{path}", base.as_str().trim_end_matches('/')),
+    };
     Url::parse(&text)
         .ok()
         .filter(|_| path.starts_with('/'))

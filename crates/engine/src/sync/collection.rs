@@ -125,7 +125,7 @@ impl Reconciler {
             && let Some(aim) = self.due()
         {
             let run = self.watched.begin(aim).await?;
-            self.begin(run, |_| ()).await?;
+            self.begin(run, |state| state.queued = None).await?;
         }
         let Some(run) = &self.state.run else {
             return Ok(self.until_due());
@@ -173,6 +173,9 @@ impl Reconciler {
         if state.first_completed_at.is_none() {
             return Some(Aim::Initial);
         }
+        if let Some(queued) = &state.queued {
+            return Some(queued.clone());
+        }
         if state.version != self.watched.context.definition().version {
             return Some(Aim::Version);
         }
@@ -180,9 +183,17 @@ impl Reconciler {
         if narrower(admitted, state.max_age_days) != admitted {
             return Some(Aim::Older);
         }
-        let relist = self.watched.collection().relist?;
         let now = self.watched.context.now();
-        if !self.check_now && self.relist_at().is_some_and(|at| now < at) {
+        let is_due = |at: Option<Timestamp>| at.is_none_or(|at| now >= at);
+        if let Some(follow) = &self.watched.collection().follow
+            && (self.check_now || is_due(self.follow_at()))
+        {
+            let from = state.followed_to.unwrap_or_default();
+            return Some(Aim::Follow(from - follow.overlap));
+        }
+        let relist = self.watched.collection().relist?;
+        let is_asked_for = self.check_now && self.watched.collection().follow.is_none();
+        if !is_asked_for && !is_due(self.relist_at()) {
             return None;
         }
         // Back from where the last listing began: it may have been long ago.
@@ -194,23 +205,31 @@ impl Reconciler {
     /// When the collection is to be listed again.
     fn relist_at(&self) -> Option<Timestamp> {
         let relist = self.watched.collection().relist?;
+        Some(self.next_at(self.state.relisted_at?, relist.every))
+    }
+
+    /// When what changed is to be listed again.
+    fn follow_at(&self) -> Option<Timestamp> {
+        let follow = self.watched.collection().follow.as_ref()?;
+        Some(self.next_at(self.state.followed_at?, follow.every))
+    }
+
+    fn next_at(&self, listed_at: Timestamp, every: Duration) -> Timestamp {
         let every = match self.watched.context.sync.sync_frequency {
-            Frequency::Continuous => relist.every,
-            Frequency::Every(seconds) => relist.every.max(Duration::from_secs(seconds)),
+            Frequency::Continuous => every,
+            Frequency::Every(seconds) => every.max(Duration::from_secs(seconds)),
         };
         // A listing in the future: the clock was set back since, and nobody knows how long ago it was.
         let now = self.watched.context.now();
-        let relisted_at = self.state.relisted_at?;
-        Some(match relisted_at > now {
+        match listed_at > now {
             true => now,
-            false => relisted_at + every,
-        })
+            false => listed_at + every,
+        }
     }
 
     fn until_due(&self) -> Duration {
-        let due = self
-            .relist_at()
-            .map(|at| at.since(self.watched.context.now()));
+        let due = [self.relist_at(), self.follow_at()].into_iter().flatten();
+        let due = due.min().map(|at| at.since(self.watched.context.now()));
         due.unwrap_or(IDLE).clamp(Duration::from_millis(10), IDLE)
     }
 
@@ -376,9 +395,10 @@ impl Reconciler {
 }
 
 fn earliest(queued: Option<Aim>, from: Timestamp) -> Aim {
-    match queued.as_ref().map(Aim::from) {
-        Some(Some(known)) => Aim::Since(known.min(from)),
-        Some(None) => queued.unwrap_or(Aim::All),
-        None => Aim::Since(from),
+    match queued {
+        Some(Aim::Since(known)) => Aim::Since(known.min(from)),
+        Some(queued) if queued.is_complete() => queued,
+        // What is listed again for its changes is so anyway.
+        _ => Aim::Since(from),
     }
 }

@@ -202,8 +202,16 @@ impl Watched {
         if !self.collection().reads_by_id() {
             return Ok(None);
         }
+        let known = match self.collection().reads_by_link() {
+            true => match self.held_data(id).await? {
+                // Nothing tells where it would be.
+                None => return Ok(None),
+                known => known,
+            },
+            false => None,
+        };
         for _ in 0..READS {
-            match self.read_once(id, priority).await {
+            match self.read_once(id, known.as_deref(), priority).await {
                 // What was missing of it has changed meanwhile.
                 Err(failure) if failure.is_of_a_part() => {}
                 read => return read.map(Some),
@@ -212,8 +220,13 @@ impl Watched {
         Err(Failure::Unsettled { count: 1 })
     }
 
-    async fn read_once(&self, id: &str, priority: Priority) -> Result<Found, Failure> {
-        let request = self.collection().get(id)?;
+    async fn read_once(
+        &self,
+        id: &str,
+        known: Option<&[u8]>,
+        priority: Priority,
+    ) -> Result<Found, Failure> {
+        let request = self.collection().get(id, known)?;
         let response = match self.context.ask(&request, priority).await {
             Ok(response) => response,
             Err(Failure::Call(CallError::Upstream { error, seen_at, .. }))

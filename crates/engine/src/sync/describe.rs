@@ -113,10 +113,7 @@ fn activity(live: &Live, trouble: Option<&Trouble>, runs: bool) -> Activity {
 
 /// The reading that is shown as a backfill.
 fn reading(state: &CollectionState) -> Option<&Run> {
-    state
-        .run
-        .as_ref()
-        .filter(|run| !matches!(run.aim, Aim::Relist(_)))
+    state.run.as_ref().filter(|run| !run.aim.is_routine())
 }
 
 fn backfill(live: &Live, now: Timestamp) -> BackfillStatus {

@@ -28,7 +28,7 @@ impl Watched {
         let extent = &mut run.extent;
         // A listing again is not shown as a backfill.
         let is_known = extent.probed || held(extent, &run.aim).is_some();
-        let is_known = is_known || matches!(run.aim, Aim::Relist(_));
+        let is_known = is_known || run.aim.is_routine();
         if is_known || run.records < WORTH_PROBING {
             return Ok(());
         }
@@ -66,7 +66,9 @@ impl Watched {
             };
             let request = lister.collection().list(&listing)?;
             let response = self.context.ask(&request, Priority::Backfill).await?;
-            let page = lister.collection().parse_page(None, &response.answer())?;
+            let page = lister
+                .collection()
+                .parse_page(&listing, &response.answer())?;
             match page.records.first() {
                 Some(row) => something_at = row.created_at.map_or(middle, |at| at.min(middle)),
                 None => nothing_at = middle,
@@ -120,6 +122,8 @@ mod tests {
             started_at: EPOCH,
             asked_at: None,
             records,
+            changed: 0,
+            turned: false,
             at: Some(PageCursor::At {
                 created: Timestamp::from_seconds(reached),
             }),

@@ -83,12 +83,20 @@ impl Failure {
             Self::Call(error)
                 if matches!(
                     error.failure(),
-                    Some(Upstream::Gone | Upstream::UnknownCursor)
+                    Some(Upstream::Gone | Upstream::Hidden | Upstream::UnknownCursor)
                 ) =>
             {
                 Self::Part(error)
             }
             failure => failure,
+        }
+    }
+
+    /// What the provider answered, if it did.
+    pub(super) fn upstream(&self) -> Option<Upstream> {
+        match self {
+            Self::Call(error) => error.failure(),
+            _ => None,
         }
     }
 
@@ -103,7 +111,7 @@ impl Failure {
             Self::Request(_) => true,
             Self::Call(error) => matches!(
                 error.failure(),
-                Some(Upstream::Rejected | Upstream::UnknownCursor)
+                Some(Upstream::Rejected | Upstream::Hidden | Upstream::UnknownCursor)
             ),
             _ => false,
         }
@@ -138,6 +146,9 @@ fn call_words(error: &CallError, what: &str) -> String {
         }
         Some(Upstream::Forbidden) => format!(
             "The credential may not read {what}: give it the permission, or take the collection out of the sync. {error}."
+        ),
+        Some(Upstream::Hidden) => format!(
+            "{what} cannot be seen any more: they are gone, or the credential may not see them. {error}."
         ),
         Some(Upstream::Throttled(_)) => {
             format!("Reading {what} is slowed down by the provider. {error}.")

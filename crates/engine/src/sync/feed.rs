@@ -255,6 +255,12 @@ impl Follower {
 fn is_refused(failure: Option<Upstream>) -> bool {
     matches!(
         failure,
-        Some(Upstream::Forbidden | Upstream::Rejected | Upstream::Gone | Upstream::UnknownCursor)
+        Some(
+            Upstream::Forbidden
+                | Upstream::Rejected
+                | Upstream::Gone
+                | Upstream::Hidden
+                | Upstream::UnknownCursor
+        )
     )
 }

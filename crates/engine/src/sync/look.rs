@@ -196,8 +196,9 @@ async fn list_again(watched: &Watched, parent: &str) -> Result<usize, Failure> {
     for _ in 0..LISTED {
         let reached = watched.reached().await?;
         let children = watched.children(parent, Priority::Refetch).await?;
+        let ids = children.iter().map(|(row, _)| row.upstream_id.clone());
         changed += watched
-            .check_up_on_children(parent, &children, Priority::Refetch)
+            .check_up_on_children(parent, &ids.collect(), Priority::Refetch)
             .await?;
         let seen = watched.observe(children, Priority::Refetch).await?;
         match watched.store_listed(reached, seen, Vec::new()).await {

@@ -1,8 +1,10 @@
 //! Fetching: a page of a collection, or of the children of some parents, ready to be stored.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Failure as Upstream, Listing, One, Page, PageCursor, Request, Row};
+use headrace_model::provider::{Above, Failure as Upstream, Listing, One, Page, PageCursor, Row};
 use headrace_model::quota::Priority;
 use headrace_model::record::Observation;
 use headrace_store::{Breakpoint, breakpoint};
@@ -16,6 +18,22 @@ use crate::outbound::Response;
 /// So many parents are listed as one step when their children are read.
 const PARENTS: u32 = 20;
 
+/// What part of the lists is read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Bounds {
+    /// The earliest creation time.
+    pub(super) created: Option<Timestamp>,
+    /// The earliest time of the last change.
+    pub(super) changed: Option<Timestamp>,
+}
+
+impl Bounds {
+    fn admits(self, row: &Row) -> bool {
+        let created = row.created_at.zip(self.created);
+        created.is_none_or(|(created, from)| created >= from)
+    }
+}
+
 /// What one step of a reading brought.
 pub(super) struct Fetched {
     /// The records, some of them not complete yet.
@@ -26,13 +44,25 @@ pub(super) struct Fetched {
     pub(super) newest: Option<Timestamp>,
     /// How far the stream had come when it was asked for.
     pub(super) reached: u64,
+    /// Whether a list of it has more pages than one.
+    pub(super) turned: bool,
+    /// The parents whose children were listed, with the ids of those.
+    pub(super) families: Vec<(String, HashSet<String>)>,
+}
+
+/// All children of a parent.
+struct Children {
+    rows: Vec<(Row, Timestamp)>,
+    turned: bool,
+    /// The parent cannot be seen any more: this is not all.
+    hidden: bool,
 }
 
 impl Watched {
     /// Fetches a step of a reading: a page, or the children of a page of parents.
     pub(super) async fn fetch(
         &self,
-        from: Option<Timestamp>,
+        from: Bounds,
         at: Option<&PageCursor>,
         priority: Priority,
         course: &mut Course,
@@ -87,10 +117,15 @@ impl Watched {
         parent_id: &str,
         priority: Priority,
     ) -> Result<Vec<(Row, Timestamp)>, Failure> {
-        if self.collection().is_embedded()
+        let mut record = None;
+        if (self.collection().is_embedded() || self.collection().needs_parents())
             && let Some(parent) = self.parent()
         {
-            let request = parent.collection().get(parent_id)?;
+            let known = match parent.collection().reads_by_link() {
+                true => parent.held_data(parent_id).await?,
+                false => None,
+            };
+            let request = parent.collection().get(parent_id, known.as_deref())?;
             let response = match self.context.ask(&request, priority).await {
                 Ok(response) => response,
                 Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
@@ -98,13 +133,22 @@ impl Watched {
                 }
                 Err(failure) => return Err(failure),
             };
-            if let (One::Present(row), _) = parent.collection().parse_one(&response.body)?
-                && let Some(children) = self.collection().embedded(&row)
-            {
+            let (One::Present(row), _) = parent.collection().parse_one(&response.body)? else {
+                return Ok(Vec::new());
+            };
+            if let Some(children) = self.collection().embedded(&row) {
                 return Ok(below(parent_id, children?, response.seen_at).collect());
             }
+            record = Some(row.data);
         }
-        self.list_children(parent_id, priority).await
+        let above = Above {
+            id: parent_id,
+            record: record.as_deref(),
+        };
+        let children = self
+            .list_children(above, Bounds::default(), priority)
+            .await?;
+        Ok(children.rows)
     }
 
     /// The collection that this one is listed under.
@@ -116,21 +160,23 @@ impl Watched {
 
     async fn list_children(
         &self,
-        parent: &str,
+        parent: Above<'_>,
+        from: Bounds,
         priority: Priority,
-    ) -> Result<Vec<(Row, Timestamp)>, Failure> {
+    ) -> Result<Children, Failure> {
         let mut rows = Vec::new();
         let mut cursor = None;
         let mut course = Course::default();
+        let mut turned = false;
         loop {
             let listing = Listing {
                 parent: Some(parent),
+                changed_from: from.changed,
                 cursor: cursor.as_ref(),
                 page_size: self.context.parts.settings.page_size,
                 ..Listing::default()
             };
-            let request = self.collection().list(&listing)?;
-            let (page, response) = match self.ask_page(&request, cursor.as_ref(), priority).await {
+            let (page, response) = match self.ask_page(&listing, priority).await {
                 Ok(Asked::Page(page)) => page,
                 Ok(Asked::Elsewhere(at)) => {
                     if at.is_none() {
@@ -142,23 +188,39 @@ impl Watched {
                 }
                 // A later page that is gone may be a cursor that has ended: what came before is not all.
                 Err(failure) if cursor.is_some() => return Err(failure.of_a_part()),
-                Err(Failure::Call(error)) if error.failure() == Some(Upstream::Gone) => {
-                    return Ok(rows);
+                Err(failure) => {
+                    let hidden = match failure.upstream() {
+                        Some(Upstream::Gone) => false,
+                        Some(Upstream::Hidden) => true,
+                        _ => return Err(failure),
+                    };
+                    return Ok(Children {
+                        rows,
+                        turned,
+                        hidden,
+                    });
                 }
-                Err(failure) => return Err(failure),
             };
             course.follow(page.records.is_empty(), page.next.as_ref())?;
-            rows.extend(below(parent, page.records, response.seen_at));
+            rows.extend(below(parent.id, page.records, response.seen_at));
             match page.next {
                 Some(next) => cursor = Some(next),
-                None => return Ok(rows),
+                None => {
+                    let hidden = false;
+                    return Ok(Children {
+                        rows,
+                        turned,
+                        hidden,
+                    });
+                }
             }
+            turned = true;
         }
     }
 
     async fn fetch_page(
         &self,
-        from: Option<Timestamp>,
+        from: Bounds,
         at: Option<&PageCursor>,
         priority: Priority,
         course: &mut Course,
@@ -167,14 +229,13 @@ impl Watched {
         let mut at = at.cloned();
         loop {
             let listing = Listing {
-                parent: None,
-                created_from: from,
+                created_from: from.created,
+                changed_from: from.changed,
                 cursor: at.as_ref(),
                 page_size: self.context.parts.settings.page_size,
                 ..Listing::default()
             };
-            let request = self.collection().list(&listing)?;
-            match self.ask_page(&request, at.as_ref(), priority).await? {
+            match self.ask_page(&listing, priority).await? {
                 Asked::Elsewhere(elsewhere) => {
                     course.begin_again(elsewhere.as_ref())?;
                     at = elsewhere;
@@ -182,14 +243,11 @@ impl Watched {
                 Asked::Page((page, response)) => {
                     course.follow(page.records.is_empty(), page.next.as_ref())?;
                     let newest = page.records.first().and_then(|row| row.created_at);
-                    let wanted = |row: &Row| {
-                        row.created_at
-                            .zip(from)
-                            .is_none_or(|(created, from)| created >= from)
-                    };
-                    let rows = page.records.into_iter().filter(wanted);
+                    let rows = page.records.into_iter().filter(|row| from.admits(row));
                     return Ok(Fetched {
                         rows: rows.map(|row| (row, response.seen_at)).collect(),
+                        turned: page.next.is_some(),
+                        families: Vec::new(),
                         next: page.next,
                         newest,
                         reached,
@@ -202,7 +260,7 @@ impl Watched {
     async fn fetch_below(
         &self,
         parent: &Self,
-        from: Option<Timestamp>,
+        from: Bounds,
         at: Option<&PageCursor>,
         priority: Priority,
         course: &mut Course,
@@ -221,8 +279,7 @@ impl Watched {
                 page_size,
                 ..Listing::default()
             };
-            let request = parent.collection().list(&listing)?;
-            match parent.ask_page(&request, at.as_ref(), priority).await? {
+            match parent.ask_page(&listing, priority).await? {
                 Asked::Elsewhere(elsewhere) => {
                     course.begin_again(elsewhere.as_ref())?;
                     at = elsewhere;
@@ -233,39 +290,50 @@ impl Watched {
         course.follow(page.records.is_empty(), page.next.as_ref())?;
         let newest = page.records.first().and_then(|row| row.created_at);
         let families = page.records.into_iter().map(|parent| async move {
-            match self.collection().embedded(&parent) {
-                Some(children) => Ok(below(&parent.upstream_id, children?, seen_at).collect()),
-                None => self.list_children(&parent.upstream_id, priority).await,
+            if let Some(children) = self.collection().embedded(&parent) {
+                let children = Children {
+                    rows: below(&parent.upstream_id, children?, seen_at).collect(),
+                    turned: false,
+                    hidden: false,
+                };
+                return Ok((parent.upstream_id, children));
             }
+            let above = Above {
+                id: &parent.upstream_id,
+                record: Some(&parent.data),
+            };
+            let children = self.list_children(above, from, priority).await?;
+            Ok::<_, Failure>((parent.upstream_id, children))
         });
-        let families: Vec<_> = stream::iter(families)
+        let families: Vec<(String, Children)> = stream::iter(families)
             .buffered(AT_ONCE)
             .try_collect()
             .await?;
-        let is_wanted = |(row, _): &(Row, Timestamp)| {
-            row.created_at
-                .zip(from)
-                .is_none_or(|(created, from)| created >= from)
-        };
+        let turned = page.next.is_some() || families.iter().any(|(_, family)| family.turned);
+        let seen = families.iter().filter(|(_, family)| !family.hidden);
+        let listed = seen.map(|(parent, family)| {
+            let ids = family.rows.iter().map(|(row, _)| row.upstream_id.clone());
+            (parent.clone(), ids.collect())
+        });
+        let listed = listed.collect();
+        let rows = families.into_iter().flat_map(|(_, family)| family.rows);
         Ok(Fetched {
-            rows: families.into_iter().flatten().filter(is_wanted).collect(),
+            rows: rows.filter(|(row, _)| from.admits(row)).collect(),
             next: page.next,
             newest,
             reached,
+            turned,
+            families: listed,
         })
     }
 
     /// Asks for a page. Where the record behind the cursor is gone, tells where to go on instead.
-    async fn ask_page(
-        &self,
-        request: &Request,
-        cursor: Option<&PageCursor>,
-        priority: Priority,
-    ) -> Result<Asked, Failure> {
-        let response = match self.context.ask(request, priority).await {
+    async fn ask_page(&self, listing: &Listing<'_>, priority: Priority) -> Result<Asked, Failure> {
+        let request = self.collection().list(listing)?;
+        let response = match self.context.ask(&request, priority).await {
             Ok(response) => response,
             Err(Failure::Call(error)) => {
-                return match cursor {
+                return match listing.cursor {
                     Some(cursor) if error.failure() == Some(Upstream::UnknownCursor) => {
                         Ok(Asked::Elsewhere(self.collection().resume(cursor)))
                     }
@@ -274,7 +342,7 @@ impl Watched {
             }
             Err(failure) => return Err(failure),
         };
-        let page = self.collection().parse_page(cursor, &response.answer())?;
+        let page = self.collection().parse_page(listing, &response.answer())?;
         self.note_repaired(page.repaired);
         Ok(Asked::Page((page, response)))
     }

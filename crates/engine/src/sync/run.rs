@@ -5,6 +5,8 @@
 //! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]), any
 //! other when the doubts of its last page are settled: until then that page is the one to be read.
 
+use std::collections::HashSet;
+
 use headrace_model::provider::PageCursor;
 use headrace_model::quota::Priority;
 use headrace_store::CursorWrite;
@@ -12,8 +14,11 @@ use headrace_store::CursorWrite;
 use super::context::Watched;
 use super::course::Course;
 use super::failure::Failure;
-use super::pages::Fetched;
+use super::pages::{Bounds, Fetched};
 use super::state::{Aim, CollectionState, Extent, Finished, Place, Run};
+
+/// A list with numbered pages in which something changed is read again at most so often.
+const REPEATED: u32 = 3;
 
 /// How far a reading got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +38,8 @@ impl Run {
             started_at: context.now(),
             asked_at: None,
             records: 0,
+            changed: 0,
+            turned: false,
             at: None,
             unsettled: None,
             sweep: None,
@@ -42,11 +49,17 @@ impl Run {
     }
 
     fn priority(&self) -> Priority {
-        match self.aim {
-            Aim::Relist(_) => Priority::Changes,
-            Aim::Initial | Aim::All | Aim::Since(_) | Aim::Gap | Aim::Version | Aim::Older => {
-                Priority::Backfill
-            }
+        match self.aim.is_routine() {
+            true => Priority::Changes,
+            false => Priority::Backfill,
+        }
+    }
+
+    /// What is read of the lists.
+    fn bounds(&self, watched: &Watched) -> Bounds {
+        Bounds {
+            created: self.aim.from().max(watched.context.cutoff()),
+            changed: self.aim.changed_from(),
         }
     }
 
@@ -86,7 +99,7 @@ impl Watched {
                 continue;
             }
             self.measure(run).await?;
-            let from = run.aim.from().max(self.context.cutoff());
+            let from = run.bounds(self);
             let priority = run.priority();
             if run.at.is_none() {
                 course = Course::default();
@@ -99,7 +112,7 @@ impl Watched {
                 }
             };
             let is_last = fetched.next.is_none() && run.sweep.is_none();
-            let (after, listed) = self.advanced(state, &fetched);
+            let (mut after, listed) = self.advanced(state, &fetched);
             let next = fetched.next.clone();
             let following = async {
                 match &next {
@@ -113,27 +126,49 @@ impl Watched {
             let storing = async {
                 let (reached, rows) = (fetched.reached, fetched.rows);
                 let seen = self.observe(rows, priority).await?;
-                let document = self.document(&after)?;
                 if is_last {
-                    self.store_listed(reached, seen, Vec::new()).await?;
-                    return self.context.write(document).await;
+                    let changed = self.store_listed(reached, seen, Vec::new()).await?;
+                    if let Some(mut run) = after.run.take() {
+                        run.changed += changed as u64;
+                        self.finish(&mut after, run);
+                    }
+                    self.context.write(self.document(&after)?).await?;
+                    return Ok((after, 0));
                 }
+                let document = self.document(&after)?;
                 let cursors = std::iter::once(document).chain(listed).collect();
-                let stored = self.store_listed(reached, seen, cursors);
-                stored.await.map(drop)
+                let mut changed = self.store_listed(reached, seen, cursors).await?;
+                if after.run.as_ref().is_some_and(|run| run.sweep.is_some()) {
+                    changed += self.check_up_on(&fetched.families).await?;
+                }
+                Ok::<_, Failure>((after, changed))
             };
             let (stored, following) = tokio::join!(storing, following);
-            stored?;
+            let (after, changed) = stored?;
             *state = after;
             if let Some(run) = &mut state.run {
                 // Its doubts are settled. The stored state learns of it with the next page.
                 run.unsettled = None;
+                run.changed += changed as u64;
             }
             self.publish(state);
             self.context.board.set(&self.id, |live| live.trouble = None);
             ahead = following?;
         }
         Ok(Progress::Complete)
+    }
+
+    /// Where the provider does not tell what is gone from what may not be seen, only the list beside it
+    /// does.
+    async fn check_up_on(&self, families: &[(String, HashSet<String>)]) -> Result<usize, Failure> {
+        let mut changed = 0;
+        if self.context.definition().hides() {
+            for (parent, listed) in families {
+                let checked = self.check_up_on_children(parent, listed, Priority::Sweep);
+                changed += checked.await?;
+            }
+        }
+        Ok(changed)
     }
 
     /// Stores that the page that was stored last has no doubts left: nothing need be read again when
@@ -153,12 +188,13 @@ impl Watched {
         let Some(Place { at }) = run.unsettled.clone() else {
             return Ok(());
         };
-        let (from, priority) = (run.aim.from().max(self.context.cutoff()), run.priority());
+        let (from, priority) = (run.bounds(self), run.priority());
         let mut course = Course::default();
         let at = at.as_ref();
         let fetched = self.fetch(from, at, priority, &mut course).await?;
         let seen = self.observe(fetched.rows, priority).await?;
-        self.store_listed(fetched.reached, seen, Vec::new()).await?;
+        let changed = self.store_listed(fetched.reached, seen, Vec::new()).await?;
+        run.changed += changed as u64;
         run.unsettled = None;
         Ok(())
     }
@@ -174,6 +210,7 @@ impl Watched {
             return (after, None);
         };
         run.records += fetched.rows.len() as u64;
+        run.turned |= fetched.turned;
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
         if at.is_none() {
@@ -188,13 +225,11 @@ impl Watched {
             sweep.listed_notes += u32::from(!note.body.is_empty());
             (!note.body.is_empty()).then_some(note)
         });
-        if fetched.next.is_none() && !run.is_listed() {
-            self.finish(&mut after, run);
-        } else {
+        if fetched.next.is_some() || run.is_listed() {
             run.at = fetched.next.clone();
             run.unsettled = Some(Place { at });
-            after.run = Some(run);
         }
+        after.run = Some(run);
         (after, listed)
     }
 
@@ -212,20 +247,34 @@ impl Watched {
                 state.gap = None;
             }
         }
+        // By either clock, as one that is ahead would pass over what was not listed.
+        let covered = run.asked_at.unwrap_or(run.started_at).min(run.started_at);
         if is_complete || matches!(run.aim, Aim::Relist(_)) {
             state.relisted_at = Some(completed_at);
-            // By either clock, as one that is ahead would pass over what was not listed.
-            let asked_at = run.asked_at.unwrap_or(run.started_at);
-            state.covered_at = Some(asked_at.min(run.started_at));
+            state.covered_at = Some(covered);
         }
-        if !matches!(run.aim, Aim::Relist(_)) {
+        if is_complete {
+            state.followed_to.get_or_insert(covered);
+        }
+        let may_have_shifted = run.turned && self.collection().has_numbered_pages();
+        if may_have_shifted && run.changed > 0 && state.repeated < REPEATED {
+            state.repeated += 1;
+            state.queued.get_or_insert(run.aim.again());
+        } else {
+            state.repeated = 0;
+            if matches!(run.aim, Aim::Follow(_)) {
+                state.followed_at = Some(completed_at);
+                state.followed_to = Some(covered);
+            }
+        }
+        if !run.aim.is_routine() {
             state.last = Some(Finished {
                 started_at: run.started_at,
                 completed_at,
                 records: run.records,
             });
         }
-        state.run = state.queued.take().map(|aim| Run::new(self, aim));
+        state.run = None;
     }
 
     /// The stored form of a state.

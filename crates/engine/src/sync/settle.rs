@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use headrace_model::provider::Row;
+use headrace_model::provider::{Failure as Upstream, Row};
 use headrace_model::quota::Priority;
 use headrace_model::record::{Content, Mark, Observation, Origin, Version};
 use headrace_model::{RecordId, Timestamp};
@@ -12,6 +13,7 @@ use headrace_store::{CursorWrite, Outcome};
 use super::context::{Found, Watched};
 use super::failure::Failure;
 use super::poll::FUTURE;
+use crate::outbound::CallError;
 
 /// Reads by id that are under way at once for one collection. The budget may allow fewer.
 pub(super) const AT_ONCE: usize = 4;
@@ -19,6 +21,15 @@ pub(super) const AT_ONCE: usize = 4;
 /// A record that is in doubt again and again changes faster than it can be read; it is left for later
 /// after so many times.
 const ROUNDS: u32 = 6;
+
+/// What it means that a record is gone or may not be seen any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    /// It is gone: the credential may see those beside it, and they were just listed without it.
+    IsGone,
+    /// Nobody knows.
+    IsRefused,
+}
 
 /// A record as it was seen in a list or by a read at this time.
 pub(super) fn read(row: Row, seen_at: Timestamp) -> Observation {
@@ -102,6 +113,16 @@ impl Watched {
         seen: Vec<Observation>,
         cursors: Vec<CursorWrite>,
     ) -> Result<usize, Failure> {
+        self.settle(reached, seen, Hidden::IsRefused, cursors).await
+    }
+
+    async fn settle(
+        &self,
+        reached: u64,
+        seen: Vec<Observation>,
+        hidden: Hidden,
+        cursors: Vec<CursorWrite>,
+    ) -> Result<usize, Failure> {
         let mut seen = self.admitted(seen).await?;
         if seen.is_empty() && cursors.is_empty() {
             return Ok(0);
@@ -126,7 +147,7 @@ impl Watched {
                     });
             let doubts: Vec<_> = doubts.collect();
             seen = match self.collection().reads_by_id() {
-                true => self.look_again(doubts).await?,
+                true => self.look_again(doubts, hidden).await?,
                 false => self.believed(reached, doubts)?,
             };
             if seen.is_empty() {
@@ -152,6 +173,18 @@ impl Watched {
         let (seen, refused) = self.look_each(ids, priority).await?;
         self.note_refused(refused).await?;
         self.store(seen, Vec::new()).await
+    }
+
+    /// Reads what a list does not show, and that list alone would have to. Answers how many records changed.
+    pub(super) async fn look_for_missing(
+        &self,
+        ids: impl IntoIterator<Item = String>,
+        priority: Priority,
+    ) -> Result<usize, Failure> {
+        let reads = ids.into_iter().map(|id| (id, Origin::Read));
+        let (seen, refused) = self.look_for(reads, Hidden::IsGone, priority).await?;
+        self.note_refused(refused).await?;
+        self.settle(0, seen, Hidden::IsGone, Vec::new()).await
     }
 
     /// Reads records by ids that a user gave or a late event names, and answers which of them the
@@ -187,16 +220,22 @@ impl Watched {
         priority: Priority,
     ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
         let reads = ids.into_iter().map(|id| (id, Origin::Read));
-        self.look_for(reads, priority).await
+        self.look_for(reads, Hidden::IsRefused, priority).await
     }
 
     async fn look_for(
         &self,
         reads: impl IntoIterator<Item = (String, Origin)>,
+        hidden: Hidden,
         priority: Priority,
     ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
         let reads = reads.into_iter().map(|(id, origin)| async move {
             match self.read_by_id(&id, priority).await {
+                Err(Failure::Call(CallError::Upstream { error, seen_at, .. }))
+                    if error.failure == Upstream::Hidden && hidden == Hidden::IsGone =>
+                {
+                    Ok((Some(gone(id, seen_at, origin)), None))
+                }
                 Ok(read) => Ok((read.map(|read| found(&id, read, origin)), None)),
                 Err(failure) if failure.is_of_this_record() => Ok((None, Some(id))),
                 Err(failure) => Err(failure),
@@ -216,11 +255,13 @@ impl Watched {
     async fn look_again(
         &self,
         doubts: Vec<(Observation, Mark)>,
+        hidden: Hidden,
     ) -> Result<Vec<Observation>, Failure> {
         let reads = doubts
             .into_iter()
             .map(|(shown, mark)| (shown.upstream_id, Origin::Recheck(mark)));
-        let (seen, refused) = self.look_for(reads, Priority::Refetch).await?;
+        let looked = self.look_for(reads, hidden, Priority::Refetch);
+        let (seen, refused) = looked.await?;
         self.note_refused(refused).await?;
         Ok(seen)
     }
@@ -280,10 +321,15 @@ impl Watched {
 
     /// Whether the stream has an entry of this record.
     pub(super) async fn is_held(&self, upstream_id: &str) -> Result<bool, Failure> {
+        Ok(self.held_data(upstream_id).await?.is_some())
+    }
+
+    /// What the stream has of this record.
+    pub(super) async fn held_data(&self, upstream_id: &str) -> Result<Option<Bytes>, Failure> {
         let record = RecordId::of(self.context.id, &self.id, upstream_id);
         let store = &self.context.parts.store;
         let held = store.record(self.context.sync.stream_id, record).await?;
-        Ok(held.is_some())
+        Ok(held.map(|row| row.data))
     }
 }
 

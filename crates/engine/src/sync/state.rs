@@ -30,6 +30,13 @@ pub(super) struct CollectionState {
     /// When that listing began, by the clock that was behind the other: what changed later is to be
     /// looked for.
     pub(super) covered_at: Option<Timestamp>,
+    /// When what changed was last listed.
+    pub(super) followed_at: Option<Timestamp>,
+    /// When that listing began, by the clock that was behind the other: what changed later is to be
+    /// listed.
+    pub(super) followed_to: Option<Timestamp>,
+    /// How often the same was listed again, because what is removed meanwhile shifts numbered pages.
+    pub(super) repeated: u32,
     /// The greatest age, in days, that was admitted when everything was read; `None` for any.
     pub(super) max_age_days: Option<u32>,
     /// Changes of this time are lost; deletes of this time are not known.
@@ -61,6 +68,11 @@ pub(super) struct Run {
     pub(super) asked_at: Option<Timestamp>,
     /// Records read so far.
     pub(super) records: u64,
+    /// Those of them that were new or had changed, and whether a list had more than one page.
+    #[serde(default)]
+    pub(super) changed: u64,
+    #[serde(default)]
+    pub(super) turned: bool,
     /// The page to read next; `None` for the first.
     pub(super) at: Option<PageCursor>,
     /// The page that was stored last, if doubts about its records may be left. After a crash it is
@@ -134,13 +146,20 @@ pub(super) enum Aim {
     Older,
     /// What may have changed, because nothing tells; created since then if given.
     Relist(Option<Timestamp>),
+    /// What changed since then.
+    Follow(Timestamp),
 }
 
 impl Aim {
     /// The earliest creation time that is read.
     pub(super) fn from(&self) -> Option<Timestamp> {
         match self {
-            Self::Initial | Self::All | Self::Gap | Self::Version | Self::Older => None,
+            Self::Initial
+            | Self::All
+            | Self::Gap
+            | Self::Version
+            | Self::Older
+            | Self::Follow(_) => None,
             Self::Since(from) => Some(*from),
             Self::Relist(from) => *from,
         }
@@ -148,7 +167,31 @@ impl Aim {
 
     /// Whether all records are read.
     pub(super) fn is_complete(&self) -> bool {
-        !matches!(self, Self::Since(_) | Self::Relist(Some(_)))
+        !matches!(
+            self,
+            Self::Since(_) | Self::Relist(Some(_)) | Self::Follow(_)
+        )
+    }
+
+    /// Whether it only looks for changes.
+    pub(super) fn is_routine(&self) -> bool {
+        matches!(self, Self::Relist(_) | Self::Follow(_))
+    }
+
+    /// The earliest change that is read.
+    pub(super) fn changed_from(&self) -> Option<Timestamp> {
+        match self {
+            Self::Follow(from) => Some(*from),
+            _ => None,
+        }
+    }
+
+    /// The same once more, when it was complete.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Since(_) | Self::Relist(_) | Self::Follow(_) => self.clone(),
+            Self::Initial | Self::All | Self::Gap | Self::Version | Self::Older => Self::All,
+        }
     }
 }
 
@@ -223,6 +266,8 @@ mod tests {
             started_at: Timestamp::from_seconds(9),
             asked_at: Some(Timestamp::from_seconds(8)),
             records: 300,
+            changed: 3,
+            turned: true,
             at: Some(PageCursor::Token {
                 token: "t".to_owned(),
             }),

@@ -9,7 +9,6 @@
 
 use std::collections::HashSet;
 
-use headrace_model::provider::Row;
 use headrace_model::quota::Priority;
 use headrace_model::record::{Content, Observation};
 use headrace_model::{LaneNo, Timestamp};
@@ -225,7 +224,7 @@ impl Watched {
     pub(super) async fn check_up_on_children(
         &self,
         parent: &str,
-        listed: &[(Row, Timestamp)],
+        listed: &HashSet<String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
         if !self.sweeps() {
@@ -235,12 +234,8 @@ impl Watched {
         let known = store
             .children(stream, self.context.id, &self.id, parent)
             .await?;
-        let listed: HashSet<&str> = listed
-            .iter()
-            .map(|(row, _)| row.upstream_id.as_str())
-            .collect();
-        let missing = known.into_iter().filter(|id| !listed.contains(id.as_str()));
-        self.refetch(missing, priority).await
+        let missing = known.into_iter().filter(|id| !listed.contains(id));
+        self.look_for_missing(missing, priority).await
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headrace_engine::providers::Providers;
 use headrace_engine::sync::{Activity, Reread};
 use headrace_model::Timestamp;
-use headrace_model::provider::{Action, Collection, Definition, Event, Listing};
+use headrace_model::provider::{Above, Action, Collection, Definition, Event, Listing};
 use headrace_sandbox::stripe::{self, StripeOptions};
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ impl Plain {
             other => id(other, 1),
         });
         let listing = Listing {
-            parent: parent.as_deref(),
+            parent: parent.as_deref().map(Above::of),
             ..Listing::default()
         };
         let request = collection.list(&listing).unwrap().path_and_query;

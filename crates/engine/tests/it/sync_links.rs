@@ -19,6 +19,18 @@ type Asked = Arc<Mutex<Vec<String>>>;
 
 const FIRST: &str = "/books?sort=id&per_page=50 Bearer a-key";
 const SECOND: &str = "/books?k=%3D&page=2 Bearer a-key";
+const COLLECTIONS: &str = r#"
+[book]
+title = "Books"
+list = "/books?sort=id"
+relist.every = "1d"
+
+[chapter]
+title = "Chapters"
+list = "/books/{parent}/chapters"
+parent = { collection = "book", id = "book" }
+relist.every = "1d"
+"#;
 const THIRD: &str = "/books?k=%3D&page=3 Bearer a-key";
 
 async fn books(
@@ -57,15 +69,27 @@ async fn books(
 
 /// Writes the provider's definition below a folder, and lets the rig read these collections of it.
 pub(crate) async fn define(rig: &mut Rig, folder: &Path, address: SocketAddr, ids: &[&str]) {
+    define_with(rig, folder, address, "", COLLECTIONS, ids).await;
+}
+
+/// The same with more to say of its pages, and other collections.
+pub(crate) async fn define_with(
+    rig: &mut Rig,
+    folder: &Path,
+    address: SocketAddr,
+    pages: &str,
+    collections: &str,
+    ids: &[&str],
+) {
     let provider = format!(
         r#"
 title = "Shelf"
 base = "http://{address}"
-page = {{ order = "oldest_first", size = {{ send = "per_page", max = 50 }}, next = "link" }}
+page = {{ order = "oldest_first", size = {{ send = "per_page", max = 50 }}, next = "link"{pages} }}
 record.id = "id"
 record.created.take = "made"
 record.created.format = "unix"
-errors = {{ code = ["error"], message = ["error"], gone = [{{ status = "404", code = "gone" }}], unknown_cursor = [{{ code = "lost" }}] }}
+errors = {{ code = ["error"], message = ["error"], gone = [{{ status = "404", code = "gone" }}], hidden = [{{ status = "404", code = "unseen" }}], unknown_cursor = [{{ code = "lost" }}] }}
 limits = {{ requests = 100, per = "1s", concurrent = 2 }}
 [credentials.key]
 title = "Key"
@@ -73,18 +97,6 @@ auth = {{ bearer = "secret" }}
 fields.secret = {{ title = "Key", secret = true }}
 "#
     );
-    let collections = r#"
-[book]
-title = "Books"
-list = "/books?sort=id"
-relist.every = "1d"
-
-[chapter]
-title = "Chapters"
-list = "/books/{parent}/chapters"
-parent = { collection = "book", id = "book" }
-relist.every = "1d"
-"#;
     let shelf = folder.join("shelf");
     std::fs::create_dir(&shelf).unwrap();
     std::fs::write(shelf.join("provider.toml"), provider).unwrap();

@@ -31,13 +31,19 @@ pub struct Collection {
     pub parent: Option<Parent>,
     /// How often to list it again, where events do not tell of its changes.
     pub relist: Option<Relist>,
+    /// How what changed is listed, where the provider can list so.
+    pub follow: Option<Follow>,
     /// Whether records never change once they exist.
     pub immutable: bool,
     /// The programs and documents of others by which tests have judged how it is read.
     pub judged_by: Vec<String>,
     /// Where the provider shows its records: each in one of these, as a rule.
     pub(super) lists: Vec<List>,
-    pub(super) get: Option<Template>,
+    pub(super) get: Option<Get>,
+    /// What has this member is not of the collection.
+    pub(super) without: Option<Path>,
+    /// Whether pages are counted: what is removed from those before shifts those that follow.
+    pub(super) numbered: bool,
     pub(super) id_path: Path,
     pub(super) deleted: Option<Path>,
     pub(super) created: Option<TimeFile>,
@@ -80,6 +86,25 @@ pub struct Relist {
     pub every: Duration,
     /// How far back, by creation time; `None` for everything.
     pub window: Option<Duration>,
+}
+
+/// Listing what changed since a time.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    /// How often.
+    pub every: Duration,
+    /// How far before the last listing it begins: changes become visible late.
+    pub overlap: Duration,
+    pub(super) list: List,
+}
+
+/// How one record is read.
+#[derive(Clone, Debug)]
+pub(super) enum Get {
+    /// At this address.
+    At(Template),
+    /// Where the record says itself.
+    Link(Path),
 }
 
 /// A page of records.
@@ -130,29 +155,58 @@ impl Collection {
     pub fn list(&self, listing: &Listing<'_>) -> Result<Request, RequestError> {
         let (number, cursor) = place(listing.cursor);
         let listing = &Listing { cursor, ..*listing };
-        // A list that the definition no longer has: its cursor means nothing any more.
-        let list = self.lists.get(number).or(self.lists.first());
         let collection = self.id.clone();
-        let list = list.ok_or_else(|| RequestError::NoList {
-            collection: collection.clone(),
-        })?;
+        let list = self
+            .asked(listing, number)
+            .ok_or_else(|| RequestError::NoList {
+                collection: collection.clone(),
+            })?;
         if self.parent.is_none() {
             return Ok(list.request(listing));
         }
-        let parent = listing
-            .parent
-            .ok_or(RequestError::NoParent { collection })?;
-        list.request_for(parent, listing)
+        let below = |parent| list.request_below(parent, listing);
+        let request = listing.parent.and_then(below);
+        request.ok_or(RequestError::NoParent { collection })
     }
 
-    /// The request for one record.
-    pub fn get(&self, upstream_id: &str) -> Result<Request, RequestError> {
+    /// The list that a listing asks for. One that the definition no longer has: its cursor means nothing
+    /// any more.
+    fn asked(&self, listing: &Listing<'_>, number: usize) -> Option<&List> {
+        match (listing.changed_from, &self.follow) {
+            (Some(_), Some(follow)) => Some(&follow.list),
+            _ => self.lists.get(number).or(self.lists.first()),
+        }
+    }
+
+    /// The request for one record. `record` is what is known of it, for those that are read by their own
+    /// links ([`Self::reads_by_link`]).
+    pub fn get(&self, upstream_id: &str, record: Option<&[u8]>) -> Result<Request, RequestError> {
         let collection = self.id.clone();
-        let template = self
-            .get
-            .as_ref()
-            .ok_or(RequestError::ListsOnly { collection })?;
-        fill(template, upstream_id).map(Request::get)
+        match &self.get {
+            Some(Get::At(template)) => fill(template, upstream_id).map(Request::get),
+            Some(Get::Link(path)) => {
+                let link = record.and_then(|record| json::text(record, path));
+                let request = link.and_then(|link| Request::link(&link));
+                request.ok_or(RequestError::NoLink { collection })
+            }
+            None => Err(RequestError::ListsOnly { collection }),
+        }
+    }
+
+    /// Whether a record is read where it says itself.
+    pub fn reads_by_link(&self) -> bool {
+        matches!(self.get, Some(Get::Link(_)))
+    }
+
+    /// Whether the address of its list needs more of the parent than its id.
+    pub fn needs_parents(&self) -> bool {
+        self.lists.iter().any(List::needs_parents)
+    }
+
+    /// Whether its pages are counted: a record may be passed over where another one is removed from a page
+    /// before it meanwhile.
+    pub fn has_numbered_pages(&self) -> bool {
+        self.numbered
     }
 
     /// Whether its list can be limited to records created from a time on.
@@ -212,17 +266,39 @@ impl Collection {
         in_list(number, resumed)
     }
 
-    /// Reads the answer to [`Self::list`] with this cursor.
+    /// Reads the answer to [`Self::list`] with this listing.
     pub fn parse_page(
         &self,
-        cursor: Option<&PageCursor>,
+        listing: &Listing<'_>,
         answer: &Answer<'_>,
     ) -> Result<Page, PageError> {
-        let (number, _) = place(cursor);
-        let list = self.lists.get(number).or(self.lists.first());
+        let (number, at) = place(listing.cursor);
+        let list = self.asked(listing, number);
         let page = list.ok_or(PageError::Stuck)?.parse(answer)?;
-        if page.next.is_some() && page.next.as_ref() == place(cursor).1 {
+        if page.next.is_some() && page.next.as_ref() == at {
             return Err(PageError::Stuck);
+        }
+        let is_of_it = |item: &Bytes| {
+            let mark = self.without.as_ref();
+            let mark = mark.and_then(|path| json::get(item, path));
+            mark.is_none_or(|mark| mark == b"null")
+        };
+        let rows = page
+            .items
+            .into_iter()
+            .enumerate()
+            .filter(|(_, item)| is_of_it(item))
+            .map(|(index, item)| self.row(index, item));
+        let records = rows.collect::<Result<Vec<_>, _>>()?;
+        if let Some(from) = listing.changed_from {
+            let is_before = |row: &Row| row.updated_at.is_some_and(|at| at < from);
+            // A list that cannot be limited shows what changed last first.
+            let ends = self.follow_ends() && records.last().is_some_and(is_before);
+            return Ok(Page {
+                records,
+                next: page.next.filter(|_| !ends),
+                repaired: page.repaired,
+            });
         }
         let following = (number + 1 < self.lists.len()).then_some(number + 1);
         let next = match (page.next, following) {
@@ -230,16 +306,17 @@ impl Collection {
             (None, Some(following)) => in_list(following, None),
             (None, None) => None,
         };
-        let rows = page
-            .items
-            .into_iter()
-            .enumerate()
-            .map(|(index, item)| self.row(index, item));
         Ok(Page {
-            records: rows.collect::<Result<_, _>>()?,
+            records,
             next,
             repaired: page.repaired,
         })
+    }
+
+    /// Whether the list of what changed goes back from the newest change, and has to be left.
+    fn follow_ends(&self) -> bool {
+        let updated = self.updated.as_ref();
+        updated.is_some_and(|updated| updated.from.is_none())
     }
 
     /// Reads the answer to [`Self::get`], and how many sequences of invalid UTF-8 were replaced.

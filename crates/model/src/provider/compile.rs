@@ -140,12 +140,18 @@ impl Checker<'_> {
             );
         }
         for (name, optional) in text.variables() {
-            if optional || !variables.contains(&name) {
+            let word = name.split('.').next().unwrap_or_default();
+            let is_known =
+                variables.contains(&name) || (word == "parent" && variables.contains(&word));
+            if optional || !is_known {
                 self.problem(template, format!("there is no variable {{{name}}} here"));
             }
         }
         for needed in variables {
-            if !text.variables().any(|(name, _)| name == *needed) {
+            if !text
+                .variables()
+                .any(|(name, _)| name.split('.').next() == Some(needed))
+            {
                 self.problem(template, format!("the variable {{{needed}}} is missing"));
             }
         }

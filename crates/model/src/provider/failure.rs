@@ -30,6 +30,15 @@ pub struct UpstreamError {
     pub leave_alone: bool,
 }
 
+/// What an answer tells of the budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// So many requests may still be made …
+    pub requests: u32,
+    /// … until this long after the answer.
+    pub resets_in: Duration,
+}
+
 /// What to do about a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
@@ -43,6 +52,9 @@ pub enum Failure {
     Forbidden,
     /// The record does not exist (any more).
     Gone,
+    /// The record does not exist any more, or the credential may not see it any more: the provider says
+    /// the same of both.
+    Hidden,
     /// The record that a page cursor points at does not exist any more: see
     /// [`super::Collection::resume`].
     UnknownCursor,
@@ -65,6 +77,8 @@ impl Definition {
             .after
             .as_deref()
             .and_then(|name| wait(header(name)?, header("Date")));
+        let used_up = || self.left(&header).filter(|left| left.requests == 0);
+        let after = after.or_else(|| Some(used_up()?.resets_in));
         let decided = errors
             .decide
             .as_deref()
@@ -75,7 +89,7 @@ impl Definition {
             .as_deref()
             .and_then(&header)
             .map(str::to_owned);
-        let failure = said.failure(errors, decided, after);
+        let failure = said.failure(errors, &header, decided, after);
         UpstreamError {
             status,
             code: said.code,
@@ -84,6 +98,24 @@ impl Definition {
             failure,
             leave_alone: decided == Some(false),
         }
+    }
+
+    /// Whether it says the same of what is gone and of what may not be seen any more.
+    pub fn hides(&self) -> bool {
+        !self.errors.hidden.is_empty()
+    }
+
+    /// How much of the budget is left, where the headers of an answer tell.
+    pub fn left<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Option<Left> {
+        let told = self.limits_left.as_ref()?;
+        let requests = header(&told.remaining)?.trim().parse().ok()?;
+        let resets_at = told.format.read(header(&told.resets)?.trim())?;
+        // By the provider's clock, whatever this machine's says.
+        let resets_in = resets_at.since(http_date(header("Date")?)?);
+        Some(Left {
+            requests,
+            resets_in,
+        })
     }
 
     /// Whether an answer with status 2xx is a failure all the same: some providers hide throttles
@@ -95,6 +127,7 @@ impl Definition {
             &errors.reauthorize,
             &errors.forbidden,
             &errors.gone,
+            &errors.hidden,
             &errors.retry,
         ];
         // Most definitions say nothing about such answers: then the body is not looked at.
@@ -106,7 +139,7 @@ impl Definition {
         signs.iter().any(|signs| {
             signs
                 .iter()
-                .any(|sign| suspicious(sign) && said.shows(sign))
+                .any(|sign| suspicious(sign) && said.shows(sign, &|_| None))
         })
     }
 }
@@ -140,23 +173,27 @@ impl Said {
         }
     }
 
-    fn failure(
+    fn failure<'h>(
         &self,
         errors: &ErrorsFile,
+        header: &impl Fn(&str) -> Option<&'h str>,
         decided: Option<bool>,
         after: Option<Duration>,
     ) -> Failure {
-        if self.shows_any(&errors.unknown_cursor) {
+        let shows = |signs: &[Sign]| signs.iter().any(|sign| self.shows(sign, header));
+        if shows(&errors.unknown_cursor) {
             Failure::UnknownCursor
-        } else if self.shows_any(&errors.throttled) {
+        } else if shows(&errors.throttled) {
             Failure::Throttled(after)
-        } else if self.shows_any(&errors.reauthorize) {
+        } else if shows(&errors.reauthorize) {
             Failure::Reauthorize
-        } else if self.shows_any(&errors.forbidden) {
+        } else if shows(&errors.forbidden) {
             Failure::Forbidden
-        } else if self.shows_any(&errors.gone) {
+        } else if shows(&errors.gone) {
             Failure::Gone
-        } else if self.status >= 500 || self.shows_any(&errors.retry) || decided == Some(true) {
+        } else if shows(&errors.hidden) {
+            Failure::Hidden
+        } else if self.status >= 500 || shows(&errors.retry) || decided == Some(true) {
             // Also where the provider says not to try again: it means this call, not this time.
             Failure::Retry(after)
         } else {
@@ -164,16 +201,16 @@ impl Said {
         }
     }
 
-    fn shows_any(&self, signs: &[Sign]) -> bool {
-        signs.iter().any(|sign| self.shows(sign))
-    }
-
-    fn shows(&self, sign: &Sign) -> bool {
+    fn shows<'h>(&self, sign: &Sign, header: &impl Fn(&str) -> Option<&'h str>) -> bool {
         let status = sign.status.is_none_or(|status| status.holds(self.status));
         let code = sign.code.is_none() || sign.code == self.code;
         let message = sign.message.is_none() || sign.message == self.message;
         let param = sign.param.is_none() || sign.param == self.param;
-        status && code && message && param
+        let header = sign.header.as_ref().is_none_or(|sign| {
+            let found = header(&sign.name);
+            found.is_some_and(|found| sign.value.as_deref().is_none_or(|value| value == found))
+        });
+        status && code && message && param && header
     }
 }
 

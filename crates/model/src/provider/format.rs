@@ -4,9 +4,12 @@
 //! [`super::compile`]. `docs/adding-a-provider.md` explains every key to those who write definitions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::syntax::{Pattern, Span, Status, Template, Wildcard};
@@ -41,7 +44,7 @@ pub(super) struct CollectionFile {
     pub(super) list: Spanned<Template>,
     #[serde(default)]
     pub(super) and_list: Vec<Spanned<Template>>,
-    pub(super) get: Option<Spanned<Template>>,
+    pub(super) get: Option<Spanned<GetFile>>,
     pub(super) id: Option<Path>,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
@@ -51,6 +54,8 @@ pub(super) struct CollectionFile {
     pub(super) events: Option<EventsFile>,
     pub(super) parent: Option<ParentFile>,
     pub(super) relist: Option<RelistFile>,
+    pub(super) follow: Option<Spanned<FollowFile>>,
+    pub(super) without: Option<Path>,
     #[serde(default)]
     pub(super) nested: BTreeMap<Path, Spanned<Template>>,
     pub(super) volatile: Option<Spanned<Vec<Wildcard>>>,
@@ -58,6 +63,44 @@ pub(super) struct CollectionFile {
     pub(super) immutable: bool,
     #[serde(default)]
     pub(super) judged_by: Vec<String>,
+}
+
+/// How one record is read: at an address, or where it says itself.
+pub(super) enum GetFile {
+    At(Template),
+    Link(Path),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkFile {
+    link: Path,
+}
+
+impl<'de> Deserialize<'de> for GetFile {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        // By hand: an untagged enum would not say what is wrong with either.
+        impl<'de> Visitor<'de> for Either {
+            type Value = GetFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a path with {id}, or { link = \"…\" }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<GetFile, E> {
+                Template::parse(text).map(GetFile::At).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<GetFile, A::Error> {
+                let file = LinkFile::deserialize(MapAccessDeserializer::new(table))?;
+                Ok(GetFile::Link(file.link))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// `fields.toml`: for each collection and type the fields of that type.
@@ -141,6 +184,16 @@ pub(super) struct LimitsFile {
     pub(super) requests: Spanned<u32>,
     pub(super) per: Span,
     pub(super) concurrent: Spanned<u32>,
+    pub(super) left: Option<LeftFile>,
+}
+
+/// The headers in which answers tell how much of the budget is left.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LeftFile {
+    pub(super) remaining: String,
+    pub(super) resets: String,
+    pub(super) format: TimeFormat,
 }
 
 #[derive(Deserialize, Debug)]
@@ -161,6 +214,8 @@ pub(super) struct ErrorsFile {
     #[serde(default)]
     pub(super) gone: Vec<Sign>,
     #[serde(default)]
+    pub(super) hidden: Vec<Sign>,
+    #[serde(default)]
     pub(super) unknown_cursor: Vec<Sign>,
     #[serde(default)]
     pub(super) retry: Vec<Sign>,
@@ -174,6 +229,15 @@ pub(super) struct Sign {
     pub(super) code: Option<String>,
     pub(super) message: Option<String>,
     pub(super) param: Option<String>,
+    pub(super) header: Option<HeaderSign>,
+}
+
+/// A header, which has this value if one is given.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeaderSign {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +247,7 @@ struct SignFile {
     code: Option<String>,
     message: Option<String>,
     param: Option<String>,
+    header: Option<HeaderSign>,
 }
 
 impl TryFrom<SignFile> for Sign {
@@ -194,10 +259,12 @@ impl TryFrom<SignFile> for Sign {
             code,
             message,
             param,
+            header,
         } = file;
-        if status.is_none() && code.is_none() && message.is_none() && param.is_none() {
+        let texts = [&code, &message, &param];
+        if status.is_none() && texts.iter().all(|text| text.is_none()) && header.is_none() {
             return Err(
-                "give a status, a code, a message or a param: nothing at all would fit every answer",
+                "give a status, a code, a message, a param or a header: nothing at all would fit every answer",
             );
         }
         Ok(Self {
@@ -205,6 +272,7 @@ impl TryFrom<SignFile> for Sign {
             code,
             message,
             param,
+            header,
         })
     }
 }
@@ -216,6 +284,8 @@ pub(super) struct PageFile {
     pub(super) order: Order,
     pub(super) size: Option<Spanned<SizeFile>>,
     pub(super) next: Spanned<PageNext>,
+    #[serde(default)]
+    pub(super) numbered: bool,
 }
 
 /// The order in which a list answers.
@@ -281,6 +351,8 @@ pub enum TimeFormat {
     UnixMs,
     /// RFC 3339 text.
     Rfc3339,
+    /// RFC 3339 text, written in whole seconds.
+    Rfc3339Seconds,
 }
 
 #[derive(Deserialize, Clone, Debug)]
@@ -335,4 +407,12 @@ pub(super) struct ParentFile {
 pub(super) struct RelistFile {
     pub(super) every: Span,
     pub(super) window: Option<Spanned<Span>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FollowFile {
+    pub(super) every: Span,
+    pub(super) overlap: Span,
+    pub(super) list: Option<Spanned<Template>>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::format::{Order, PageNext, SizeFile, TimeFile};
 use super::link::{LinkError, next_query};
-use super::request::{Request, RequestError, fill};
+use super::request::{Request, RequestError, fill, segment};
 use super::syntax::Template;
 use crate::Timestamp;
 use crate::json::{self, Path};
@@ -14,8 +14,10 @@ use crate::json::{self, Path};
 /// What part of a list to ask for.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Listing<'a> {
-    /// The parent's id, for a collection that is listed under a parent.
-    pub parent: Option<&'a str>,
+    /// The parent, for a collection that is listed under one.
+    pub parent: Option<Above<'a>>,
+    /// Only records changed then or later: the list that [`super::Follow`] tells of is asked for.
+    pub changed_from: Option<Timestamp>,
     /// Only records created then or later, where the list can filter so.
     pub created_from: Option<Timestamp>,
     /// Only records created then or earlier, where the list can filter so.
@@ -24,6 +26,32 @@ pub struct Listing<'a> {
     pub cursor: Option<&'a PageCursor>,
     /// How many records to ask for; `None` for as many as a page may have.
     pub page_size: Option<u32>,
+}
+
+impl<'a> Listing<'a> {
+    /// What follows a page; the first one for `None`.
+    pub fn at(cursor: Option<&'a PageCursor>) -> Self {
+        Self {
+            cursor,
+            ..Self::default()
+        }
+    }
+}
+
+impl<'a> Above<'a> {
+    /// A record of which no more than the id is known.
+    pub fn of(id: &'a str) -> Self {
+        Self { id, record: None }
+    }
+}
+
+/// The record that others are listed under.
+#[derive(Clone, Copy, Debug)]
+pub struct Above<'a> {
+    /// Its id at the provider.
+    pub id: &'a str,
+    /// The record itself, where the list's address needs more of it ([`super::Collection::needs_parents`]).
+    pub record: Option<&'a [u8]>,
 }
 
 /// Where a page ended. It is stored with the page's records and names nothing that it depends on:
@@ -117,6 +145,8 @@ pub(super) struct List {
     pub(super) size: Option<SizeFile>,
     pub(super) next: PageNext,
     pub(super) created: Option<TimeFile>,
+    /// The time of the last change, where the list can be limited by it.
+    pub(super) changed: Option<TimeFile>,
 }
 
 /// The records of one answer.
@@ -142,6 +172,35 @@ impl List {
         Ok(self.page(fill(&self.template, id)?, listing))
     }
 
+    /// The request for one page of the list below a record; `None` where the address needs what is not
+    /// known of it, or cannot be a path.
+    pub(super) fn request_below(
+        &self,
+        parent: Above<'_>,
+        listing: &Listing<'_>,
+    ) -> Option<Request> {
+        let path = self.template.fill(|variable| {
+            let Some((_, member)) = variable.split_once('.') else {
+                return segment(parent.id);
+            };
+            let member = Path::parse(member).ok()?;
+            segment(&json::text(parent.record?, &member)?)
+        });
+        Some(self.page(path?, listing))
+    }
+
+    /// The request for a page, with the names of variables in their places.
+    pub(super) fn in_words(&self, listing: &Listing<'_>) -> Request {
+        self.page(self.template.in_words(), listing)
+    }
+
+    /// Whether its address needs more of the parent than its id.
+    pub(super) fn needs_parents(&self) -> bool {
+        self.template
+            .variables()
+            .any(|(name, _)| name.contains('.'))
+    }
+
     fn page(&self, path: String, listing: &Listing<'_>) -> Request {
         let mut request = Request::get(path);
         if let (Some(PageCursor::Link { query }), PageNext::Link) = (listing.cursor, &self.next) {
@@ -165,6 +224,9 @@ impl List {
                 created,
                 from,
             );
+        }
+        if let (Some(from), Some(changed)) = (listing.changed_from, &self.changed) {
+            push_time(&mut request, changed.from.as_deref(), changed, from);
         }
         if let (Some(until), Some(created)) = (listing.created_until, &self.created) {
             // So does one where they go downwards.

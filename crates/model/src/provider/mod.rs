@@ -24,13 +24,13 @@ mod syntax;
 mod time_format;
 
 pub use answer::Answer;
-pub use collection::{Collection, Field, One, Page, Parent, Relist, Row};
+pub use collection::{Collection, Field, Follow, One, Page, Parent, Relist, Row};
 pub use credential::{BadCredential, CredentialField, CredentialKind, Header};
-pub use failure::{Failure, UpstreamError, http_date};
+pub use failure::{Failure, Left, UpstreamError, http_date};
 pub use feed::{Action, Event, EventPage, Events, Feed, Routed};
 pub use format::{FieldKind, Order, TimeFormat};
 pub use link::{LinkError, MAX_QUERY, next_query};
-pub use list::{Listing, PageCursor, PageError};
+pub use list::{Above, Listing, PageCursor, PageError};
 pub use nested::{Part, Truncated};
 pub use problem::Problem;
 pub use request::{Method, Request, RequestError};
@@ -67,6 +67,7 @@ pub struct Definition {
     base: syntax::Template,
     headers: Vec<(String, syntax::Template)>,
     errors: failure::Signs,
+    limits_left: Option<format::LeftFile>,
 }
 
 /// How fast a provider may be asked with one credential.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::Definition;
-use super::collection::Collection;
+use super::collection::{Collection, Get};
 use super::format::{Order, PageNext};
 use super::list::{List, Listing, PageCursor};
 use crate::Timestamp;
@@ -43,7 +43,6 @@ impl Definition {
     fn collection_plan(&self, collection: &Collection) -> Vec<String> {
         let mut lines = vec![format!("{} ({})", collection.id, collection.title)];
         let listing = Listing {
-            parent: collection.parent.as_ref().map(|_| "PARENT"),
             ..Listing::default()
         };
         for (number, list) in collection.lists.iter().enumerate() {
@@ -56,8 +55,7 @@ impl Definition {
                 cursor: Some(&first),
                 ..listing
             };
-            let list = collection.list(&listing);
-            lines.extend(list.map(|list| format!("  list    {list}, {order}")));
+            lines.push(format!("  list    {}, {order}", list.in_words(&listing)));
         }
         if let Some(parent) = &collection.parent {
             lines.push(match &parent.embedded {
@@ -85,7 +83,11 @@ impl Definition {
         if !collection.lists.iter().all(is_by_record) || collection.resume(&cursor).is_none() {
             lines.push("          begins anew when a page cursor is lost".to_owned());
         }
-        lines.extend(collection.get("ID").map(|get| format!("  get     {get}")));
+        lines.extend(match &collection.get {
+            Some(Get::At(template)) => Some(format!("  get     GET {}", template.in_words())),
+            Some(Get::Link(path)) => Some(format!("  get     where the record says at {path}")),
+            None => None,
+        });
         for nested in &collection.nested {
             lines.push(format!(
                 "  nested  {} from GET {}",
@@ -110,6 +112,18 @@ fn changes(collection: &Collection) -> Vec<String> {
             line.push_str(&format!("; read again after {}", joined(&touching)));
         }
         lines.push(line);
+    }
+    if let Some(follow) = &collection.follow {
+        let listing = Listing {
+            changed_from: Some(Timestamp::from_seconds(0)),
+            ..Listing::default()
+        };
+        lines.push(format!(
+            "  changes {} every {}, overlap {}",
+            follow.list.in_words(&listing),
+            span(follow.every),
+            span(follow.overlap)
+        ));
     }
     if let Some(relist) = &collection.relist {
         let every = span(relist.every);

@@ -19,15 +19,32 @@ pub struct Request {
     pub method: Method,
     /// The path below the base URL and the query, percent-encoded.
     pub path_and_query: String,
+    /// Whether the path is told from the root of the base's host instead. It is below the base all the same.
+    pub from_root: bool,
 }
 
 impl Request {
     pub(super) fn get(path_and_query: String) -> Self {
-        let method = Method::Get;
         Self {
-            method,
+            method: Method::Get,
             path_and_query,
+            from_root: false,
         }
+    }
+
+    /// A read of what a link of the provider's leads to: its path and query, whatever its host. `None` where
+    /// it is no link.
+    pub(super) fn link(link: &str) -> Option<Self> {
+        let path = match link.split_once("://") {
+            Some((_, behind)) => behind.get(behind.find('/')?..)?,
+            None => link,
+        };
+        let path = path.split('#').next()?;
+        let sound = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+        sound.then(|| Self {
+            from_root: true,
+            ..Self::get(path.to_owned())
+        })
     }
 
     /// Puts a query, which is encoded, in place of the one it has.
@@ -74,9 +91,15 @@ pub enum RequestError {
         /// The collection's id.
         collection: String,
     },
-    /// The collection is listed under a parent, and none was given.
-    #[error("{collection} is listed under a parent")]
+    /// The collection is listed under a parent, and none was given, or not what is needed of it.
+    #[error("{collection} is listed under a parent, and nothing tells where")]
     NoParent {
+        /// The collection's id.
+        collection: String,
+    },
+    /// A record is read by the link that it has itself, and it is not at hand, or has none.
+    #[error("records of {collection} can be read by their own links only")]
+    NoLink {
         /// The collection's id.
         collection: String,
     },
@@ -92,10 +115,12 @@ pub enum RequestError {
 /// lead to another path even so is refused.
 pub(super) fn fill(template: &Template, id: &str) -> Result<String, RequestError> {
     let refused = || RequestError::NotAnId { id: id.to_owned() };
-    if matches!(id, "" | "." | "..") {
-        return Err(refused());
-    }
-    template.fill(|_| Some(encode(id))).ok_or_else(refused)
+    template.fill(|_| segment(id)).ok_or_else(refused)
+}
+
+/// The text as a segment of a path; `None` for what would lead to another path even so.
+pub(super) fn segment(text: &str) -> Option<String> {
+    (!matches!(text, "" | "." | "..")).then(|| encode(text))
 }
 
 /// Percent-encodes all but the characters that never mean anything in a URL.

@@ -56,6 +56,12 @@ impl Template {
         Some(out)
     }
 
+    /// The text with the variables' names in capitals in their places.
+    pub(super) fn in_words(&self) -> String {
+        let filled = self.fill(|name| Some(name.to_uppercase()));
+        filled.unwrap_or_default()
+    }
+
     /// The text with the variables put in from a map, as they are.
     pub(super) fn fill_from(&self, values: &BTreeMap<String, String>) -> Option<String> {
         self.fill(|name| values.get(name).cloned())
@@ -93,9 +99,10 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), &'static str> {
 fn variable(text: &str) -> Result<Part, &'static str> {
     let optional = text.ends_with('?');
     let name = text.trim_end_matches('?');
-    let sound = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if name.is_empty() || !sound {
-        return Err("a variable is a name in braces, such as {id} or {account?}");
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(is_of_word);
+    if !name.split('.').all(is_word) {
+        return Err("a variable is a name in braces, such as {id}, {parent.name} or {account?}");
     }
     let name = name.to_owned();
     Ok(Part::Variable { name, optional })

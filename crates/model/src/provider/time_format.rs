@@ -13,7 +13,7 @@ impl TimeFormat {
                 let millis: i64 = text.parse().ok()?;
                 Some(Timestamp::from_micros(millis.saturating_mul(1_000)))
             }
-            Self::Rfc3339 => Timestamp::parse(text),
+            Self::Rfc3339 | Self::Rfc3339Seconds => Timestamp::parse(text),
         }
     }
 
@@ -23,6 +23,7 @@ impl TimeFormat {
             Self::Unix => at.as_seconds().to_string(),
             Self::UnixMs => at.as_micros().div_euclid(1_000).to_string(),
             Self::Rfc3339 => at.to_string(),
+            Self::Rfc3339Seconds => at.in_seconds(),
         }
     }
 }
@@ -57,6 +58,7 @@ mod tests {
             (TimeFormat::Unix, "1700000000"),
             (TimeFormat::UnixMs, "1700000000123"),
             (TimeFormat::Rfc3339, "2023-11-14T22:13:20.123456Z"),
+            (TimeFormat::Rfc3339Seconds, "2023-11-14T22:13:20Z"),
         ] {
             assert_eq!(format.write(at), text);
             assert_eq!(format.write(format.read(text).unwrap()), text);

@@ -3,11 +3,13 @@
 use toml::Spanned;
 
 use super::super::Definition;
-use super::super::collection::{Collection, Field, Parent, Relist};
+use super::super::collection::{Collection, Field, Follow, Get, Parent, Relist};
 use super::super::feed::Events;
 use super::super::format::{
-    CollectionFile, EventsFile, FieldsFile, ParentFile, ProviderFile, RelistFile,
+    CollectionFile, EventsFile, FieldsFile, FollowFile, GetFile, ParentFile, ProviderFile,
+    RelistFile,
 };
+use super::super::list::List;
 use super::super::nested::Nested;
 use super::super::syntax::Template;
 use super::provider::{by_link, list};
@@ -70,19 +72,12 @@ fn collection(
     above: &[Collection],
     at: &mut Checker<'_>,
 ) -> Collection {
-    let parents: &[&str] = if file.parent.is_some() {
-        &["parent"]
-    } else {
-        &[]
-    };
     let lists: Vec<&Spanned<Template>> =
         std::iter::once(&file.list).chain(&file.and_list).collect();
     for list in &lists {
-        at.path(list, parents);
+        at.path(list, parents(file));
     }
-    if let Some(get) = &file.get {
-        at.path(get, &["id"]);
-    }
+    let get = file.get.as_ref().map(|get| compile_get(get, at));
     let name_text = name.get_ref();
     let is_word = |word: &str| {
         let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -122,7 +117,13 @@ fn collection(
             .into_iter()
             .map(|template| list(template, provider, created.as_ref()))
             .collect(),
-        get: file.get.as_ref().map(|get| get.get_ref().clone()),
+        get,
+        follow: file
+            .follow
+            .as_ref()
+            .map(|follow| compile_follow(follow, file, provider, at)),
+        without: file.without.clone(),
+        numbered: provider.page.numbered,
         id_path: file
             .id
             .clone()
@@ -135,10 +136,10 @@ fn collection(
         kind: provider.record.kind.clone().map(|path| (path, kind)),
         created,
     };
-    if !collection.realtime() && collection.relist.is_none() {
+    if !collection.realtime() && collection.relist.is_none() && collection.follow.is_none() {
         at.problem(
             name,
-            "nothing tells of its changes: it needs events, a parent's touched_by, or relist",
+            "nothing tells of its changes: it needs events, a parent's touched_by, follow or relist",
         );
     }
     collection
@@ -229,6 +230,52 @@ fn compile_relist(
     Relist {
         every: relist.every.0,
         window: relist.window.as_ref().map(|window| window.get_ref().0),
+    }
+}
+
+fn compile_get(get: &Spanned<GetFile>, at: &mut Checker<'_>) -> Get {
+    match get.get_ref() {
+        GetFile::At(template) => {
+            at.path(&Spanned::new(get.span(), template.clone()), &["id"]);
+            Get::At(template.clone())
+        }
+        GetFile::Link(link) => Get::Link(link.clone()),
+    }
+}
+
+fn compile_follow(
+    follow: &Spanned<FollowFile>,
+    file: &CollectionFile,
+    provider: &ProviderFile,
+    at: &mut Checker<'_>,
+) -> Follow {
+    let place = follow;
+    let follow = place.get_ref();
+    if let Some(list) = &follow.list {
+        at.path(list, parents(file));
+    }
+    match &file.updated {
+        None => at.problem(place, "what changed is told by `updated`, which is missing"),
+        Some(updated) if updated.from.is_none() && follow.list.is_none() => at.problem(
+            place,
+            "`updated` has no `from` to limit the list by: give a `list` that shows what changed last first",
+        ),
+        Some(_) => {}
+    }
+    Follow {
+        every: follow.every.0,
+        overlap: follow.overlap.0,
+        list: List {
+            changed: file.updated.clone(),
+            ..list(follow.list.as_ref().unwrap_or(&file.list), provider, None)
+        },
+    }
+}
+
+fn parents(file: &CollectionFile) -> &'static [&'static str] {
+    match file.parent {
+        Some(_) => &["parent"],
+        None => &[],
     }
 }
 

@@ -86,6 +86,7 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
         base: file.base.get_ref().clone(),
         headers: headers.collect(),
         errors: Arc::clone(&file.errors),
+        limits_left: file.limits.left.clone(),
         credentials,
     }
 }
@@ -108,6 +109,7 @@ pub(super) fn list(
         size: file.page.size.as_ref().map(|size| size.get_ref().clone()),
         next: file.page.next.get_ref().clone(),
         created: created.cloned(),
+        changed: None,
     }
 }
 

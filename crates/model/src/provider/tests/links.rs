@@ -138,7 +138,7 @@ fn each_page_is_asked_for_at_the_address_of_the_list() {
         let collection = shelf.collection(name).unwrap();
         let parent = collection.parent.as_ref().map(|_| "a?b");
         let listing = Listing {
-            parent,
+            parent: parent.map(Above::of),
             cursor,
             page_size: Some(20),
             ..Listing::default()
@@ -150,7 +150,10 @@ fn each_page_is_asked_for_at_the_address_of_the_list() {
             body: br#"{"items":[{"id":1}]}"#,
             links: vec![link.as_bytes()],
         };
-        let page = shelf.collection(name).unwrap().parse_page(cursor, &answer);
+        let page = shelf
+            .collection(name)
+            .unwrap()
+            .parse_page(&Listing::at(cursor), &answer);
         page.map(|page| page.next)
     };
     assert_eq!(list("book", None), "/books?sort=id&per_page=20");
@@ -208,7 +211,7 @@ fn a_feed_is_paged_by_links_too() {
 fn an_answer_may_be_the_array_itself() {
     let shelf = compile(&SHELF.replace("records = \"items\", ", ""), BOOKS).unwrap();
     let books = shelf.collection("book").unwrap();
-    let read = |body: &str| books.parse_page(None, &plain(body));
+    let read = |body: &str| books.parse_page(&Listing::default(), &plain(body));
     let page = read(r#" [ {"id":1}, {"id":"b"} ] "#).unwrap();
     let ids = page.records.iter().map(|row| row.upstream_id.as_str());
     assert_eq!(ids.collect::<Vec<_>>(), ["1", "b"]);

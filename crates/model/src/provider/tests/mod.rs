@@ -3,6 +3,7 @@
 mod compile;
 mod events;
 mod failures;
+mod follow;
 mod links;
 mod pages;
 mod requests;

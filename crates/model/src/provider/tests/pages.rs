@@ -11,7 +11,7 @@ fn page(name: &str, body: &str) -> Result<Page, PageError> {
     stripe()
         .collection(name)
         .unwrap()
-        .parse_page(None, &plain(body))
+        .parse_page(&Listing::default(), &plain(body))
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_bad_byte_does_not_block_a_collection() {
     let page = stripe
         .collection("customer")
         .unwrap()
-        .parse_page(None, &plain(body))
+        .parse_page(&Listing::default(), &plain(body))
         .unwrap();
     assert_eq!(page.repaired, 2);
     assert_eq!(
@@ -153,7 +153,7 @@ fn cut_lists_are_completed_in_place() {
     let invoices = stripe.collection("invoice").unwrap();
     let body = br#"{"data":[{"id":"in_1","lines":{"data":[{"id":"il_1"},{"id":"il_2"}],"has_more":true,"url":"/x"},"n":1.0}],"has_more":false}"#;
     let mut row = invoices
-        .parse_page(None, &plain(body))
+        .parse_page(&Listing::default(), &plain(body))
         .unwrap()
         .records
         .remove(0);
@@ -227,7 +227,7 @@ proptest! {
         body.splice(at..=at, with);
         let stripe = stripe();
         let invoices = stripe.collection("invoice").unwrap();
-        if let Ok(mut page) = invoices.parse_page(None, &plain(&body)) {
+        if let Ok(mut page) = invoices.parse_page(&Listing::default(), &plain(&body)) {
             for row in &mut page.records {
                 for truncated in row.truncated.clone() {
                     prop_assert!(invoices.part(&truncated).is_ok());
@@ -249,9 +249,12 @@ fn a_page_that_leads_to_itself_is_an_error_and_not_read_forever() {
     let stripe = stripe();
     let customers = stripe.collection("customer").unwrap();
     let body = br#"{"data":[{"id":"a","created":1}],"has_more":true}"#;
-    let next = customers.parse_page(None, &plain(body)).unwrap().next;
+    let next = customers
+        .parse_page(&Listing::default(), &plain(body))
+        .unwrap()
+        .next;
     let error = customers
-        .parse_page(next.as_ref(), &plain(body))
+        .parse_page(&Listing::at(next.as_ref()), &plain(body))
         .unwrap_err();
     assert_eq!(error, PageError::Stuck);
     let feed = stripe.feed("events").unwrap();

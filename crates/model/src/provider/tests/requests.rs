@@ -33,7 +33,7 @@ fn first_pages() {
         "/charges?limit=7&created%5Bgte%5D=1700000000"
     );
     let items = Listing {
-        parent: Some("sub/1"),
+        parent: Some(Above::of("sub/1")),
         created_from: from,
         ..Listing::default()
     };
@@ -110,7 +110,7 @@ fn pages_by_token() {
     let products = definition.collection("product").unwrap();
     let page = products
         .parse_page(
-            None,
+            &Listing::default(),
             &plain(r#"{"data":[{"id":"a"}],"paging":{"next":{"after":"a b"}}}"#),
         )
         .unwrap();
@@ -127,7 +127,10 @@ fn pages_by_token() {
         r#"{"data":[],"paging":{"next":{"after":""}}}"#,
     ] {
         assert_eq!(
-            products.parse_page(None, &plain(last)).unwrap().next,
+            products
+                .parse_page(&Listing::default(), &plain(last))
+                .unwrap()
+                .next,
             None,
             "{last}"
         );
@@ -188,12 +191,15 @@ fn points_and_feeds() {
     let get = stripe
         .collection("customer")
         .unwrap()
-        .get("cus_1?x")
+        .get("cus_1?x", None)
         .unwrap();
     assert_eq!(get.to_string(), "GET /customers/cus_1%3Fx");
     for id in ["", ".", ".."] {
         let refused = RequestError::NotAnId { id: id.to_owned() };
-        assert_eq!(stripe.collection("customer").unwrap().get(id), Err(refused));
+        assert_eq!(
+            stripe.collection("customer").unwrap().get(id, None),
+            Err(refused)
+        );
     }
     let items = stripe.collection("subscription_item").unwrap();
     let collection = items.id.clone();
@@ -324,7 +330,10 @@ fn what_one_list_hides_is_in_the_next() {
         let body = format!(
             r#"{{"data":[{{"id":"price_1","object":"price","created":7}}],"has_more":{more}}}"#
         );
-        prices.parse_page(cursor, &plain(&body)).unwrap().next
+        prices
+            .parse_page(&Listing::at(cursor), &plain(&body))
+            .unwrap()
+            .next
     };
     assert_eq!(list(None), "/prices?active=true&limit=100");
     let second = next(None, true).unwrap();

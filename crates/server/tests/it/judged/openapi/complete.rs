@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use headrace_model::Timestamp;
-use headrace_model::provider::{Action, Collection, Definition, Event, Listing};
+use headrace_model::provider::{Above, Action, Collection, Definition, Event, Listing};
 use serde_json::json;
 
 use super::document::Document;
@@ -96,7 +96,7 @@ fn every_list_of_stripes_openapi_is_read_or_left_out_for_a_reason() {
     for collection in &stripe.collections {
         for first in lists(collection) {
             let listing = Listing {
-                parent: parent(collection),
+                parent: parent(collection).map(Above::of),
                 cursor: first.as_ref(),
                 ..Listing::default()
             };
@@ -112,7 +112,9 @@ fn every_list_of_stripes_openapi_is_read_or_left_out_for_a_reason() {
         let [lines, external_accounts] = inside;
         let record = json!({"id": "id_1", "lines": lines, "external_accounts": external_accounts});
         let page = json!({"data": [record], "has_more": false}).to_string();
-        let page = collection.parse_page(None, &answer(&page)).unwrap();
+        let page = collection
+            .parse_page(&Listing::default(), &answer(&page))
+            .unwrap();
         for cut in &page.records[0].truncated {
             let request = collection.part(cut).unwrap();
             let list = known.iter().find(|known| fits(known, path(&request)));

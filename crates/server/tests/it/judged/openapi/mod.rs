@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use headrace_engine::Providers;
 use headrace_model::Timestamp;
-use headrace_model::provider::{Answer, Collection, Definition, Listing, One, PageCursor, Request};
+use headrace_model::provider::{
+    Above, Answer, Collection, Definition, Listing, One, PageCursor, Request,
+};
 use serde_json::{Value, json};
 
 use super::claims;
@@ -39,7 +41,7 @@ async fn every_request_is_known_to_stripes_openapi_and_every_answer_is_read() {
         of_lists_inside(&server, collection).await;
         judged.push(collection.name.as_str());
     }
-    claims::are_exactly("openapi", &judged);
+    claims::are_exactly("stripe", "openapi", &judged);
 }
 
 async fn of_the_feed(server: &Server, stripe: &Definition) {
@@ -70,11 +72,12 @@ async fn of_lists(server: &Server, collection: &Collection) {
         let resumed = collection.resume(&after);
         for cursor in [first.as_ref(), Some(&after), resumed.as_ref()] {
             let listing = Listing {
-                parent: parent(collection),
+                parent: parent(collection).map(Above::of),
                 created_from: created,
                 created_until: created,
                 cursor,
                 page_size: None,
+                changed_from: None,
             };
             let body = server.ask(&collection.list(&listing).unwrap()).await;
             reads(collection, cursor, &body);
@@ -88,7 +91,10 @@ fn lists(collection: &Collection) -> Vec<Option<PageCursor>> {
     let empty = answer(r#"{"data": [], "has_more": false}"#);
     while let Some(next) = {
         let last = lists.last().unwrap();
-        collection.parse_page(last.as_ref(), &empty).unwrap().next
+        collection
+            .parse_page(&Listing::at(last.as_ref()), &empty)
+            .unwrap()
+            .next
     } {
         lists.push(Some(next));
     }
@@ -97,7 +103,7 @@ fn lists(collection: &Collection) -> Vec<Option<PageCursor>> {
 
 fn reads(collection: &Collection, cursor: Option<&PageCursor>, body: &Value) {
     let name = &collection.name;
-    let page = collection.parse_page(cursor, &answer(&body.to_string()));
+    let page = collection.parse_page(&Listing::at(cursor), &answer(&body.to_string()));
     let page = page.unwrap_or_else(|error| panic!("{name}: {error} in {body}"));
     assert_eq!(page.records.len(), 1, "{name}: {body}");
     let (row, record) = (&page.records[0], &body["data"][0]);
@@ -112,7 +118,9 @@ fn reads(collection: &Collection, cursor: Option<&PageCursor>, body: &Value) {
     let created = record[time].as_i64().map(Timestamp::from_seconds);
     assert_eq!(row.created_at, created, "{name}: {record}");
     let more = json!({"data": body["data"], "has_more": true}).to_string();
-    let page = collection.parse_page(None, &answer(&more)).unwrap();
+    let page = collection
+        .parse_page(&Listing::default(), &answer(&more))
+        .unwrap();
     assert!(matches!(page.next, Some(PageCursor::After { .. })));
 }
 
@@ -121,7 +129,7 @@ async fn of_one(server: &Server, collection: &Collection) {
         return;
     }
     let name = &collection.name;
-    let body = server.ask(&collection.get("id_1").unwrap()).await;
+    let body = server.ask(&collection.get("id_1", None).unwrap()).await;
     let (one, _) = collection.parse_one(body.to_string().as_bytes()).unwrap();
     assert_eq!(body["object"], name.as_str(), "another kind of object");
     match one {
