@@ -1,6 +1,6 @@
-// Serves emulate's Stripe imitation on loopback, to judge ours by.
+// Serves one of emulate's imitations on loopback, such as `stripe` or `github`, to judge ours by.
 //
-//     node emulate_server.mjs NODE_MODULES
+//     node emulate_server.mjs NODE_MODULES SERVICE
 //
 // The first line on stdout is `listening on http://127.0.0.1:PORT`, at a free port. The server ends when its standard input
 // does, so it never outlives the process that started it.
@@ -10,7 +10,7 @@ import { Server } from "node:net";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [modules] = process.argv.slice(2);
+const [modules, service] = process.argv.slice(2);
 const { createEmulator } = await import(pathToFileURL(join(modules, "emulate/dist/api.js")));
 
 // It would otherwise listen on all addresses of the machine, and on one port.
@@ -21,7 +21,7 @@ Server.prototype.listen = function (...given) {
   return listen.call(this, 0, "127.0.0.1", given.find((one) => typeof one === "function"));
 };
 
-const emulator = await createEmulator({ service: "stripe" });
+const emulator = await createEmulator({ service });
 if (!server.listening) await once(server, "listening");
 console.log(`listening on http://127.0.0.1:${server.address().port}`);
 process.stdin.resume();

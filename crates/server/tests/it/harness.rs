@@ -60,9 +60,14 @@ impl Setup {
         }
     }
 
-    pub(crate) fn stripe(mut self, base: &str) -> Self {
+    pub(crate) fn stripe(self, base: &str) -> Self {
+        self.provider("stripe", base)
+    }
+
+    /// Finds the API of a provider here.
+    pub(crate) fn provider(mut self, name: &str, base: &str) -> Self {
         self.arguments.push("--provider-base-url".to_owned());
-        self.arguments.push(format!("stripe={base}"));
+        self.arguments.push(format!("{name}={base}"));
         self
     }
 
@@ -131,7 +136,9 @@ impl Setup {
             assert!(!child.wait().unwrap().success(), "it says it went well");
             return Err(std::fs::read_to_string(&log).unwrap());
         };
-        let client = reqwest::Client::new();
+        // Nothing takes that long: what hangs is to fail, not to hang.
+        let client = reqwest::Client::builder().timeout(5 * PATIENCE);
+        let client = client.build().unwrap();
         Ok(Server {
             child,
             url,

@@ -6,10 +6,10 @@ use headrace_engine::Providers;
 
 use crate::harness::Server;
 
-/// Fails unless the definition names this judge for exactly these collections.
-pub(super) fn are_exactly(judge: &str, judged: &[&str]) {
+/// Fails unless the provider's definition names this judge for exactly these collections.
+pub(super) fn are_exactly(provider: &str, judge: &str, judged: &[&str]) {
     let judged: BTreeSet<&str> = judged.iter().copied().collect();
-    let claims = claims();
+    let claims = claims(provider);
     let none = BTreeSet::new();
     let claimed = claims.get(judge).unwrap_or(&none);
     let claimed: BTreeSet<&str> = claimed.iter().map(String::as_str).collect();
@@ -17,10 +17,10 @@ pub(super) fn are_exactly(judge: &str, judged: &[&str]) {
 }
 
 /// The collections by judge.
-fn claims() -> BTreeMap<String, BTreeSet<String>> {
+fn claims(provider: &str) -> BTreeMap<String, BTreeSet<String>> {
     let providers = Providers::load(None, &BTreeMap::new()).unwrap();
     let mut claims: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for collection in &providers.get("stripe").unwrap().definition.collections {
+    for collection in &providers.get(provider).unwrap().definition.collections {
         for judge in &collection.judged_by {
             let name = collection.name.clone();
             claims.entry(judge.clone()).or_default().insert(name);
@@ -32,9 +32,19 @@ fn claims() -> BTreeMap<String, BTreeSet<String>> {
 /// Every other test of this module checks the claims of one judge.
 #[test]
 fn nobody_is_named_who_does_not_judge() {
-    let claims = claims();
-    let judges: Vec<&str> = claims.keys().map(String::as_str).collect();
-    assert_eq!(judges, ["emulate", "localstripe", "openapi"]);
+    let expected: [(&str, &[&str]); 2] = [
+        ("github", &["emulate"]),
+        ("stripe", &["emulate", "localstripe", "openapi"]),
+    ];
+    let providers = Providers::load(None, &BTreeMap::new()).unwrap();
+    let names = providers
+        .iter()
+        .map(|provider| provider.definition.name.clone());
+    assert!(names.eq(expected.map(|(name, _)| name)));
+    for (provider, judges) in expected {
+        let claimed: Vec<String> = claims(provider).into_keys().collect();
+        assert_eq!(claimed, judges, "{provider}");
+    }
 }
 
 #[tokio::test]
@@ -49,5 +59,5 @@ async fn the_api_tells_by_whom_a_collection_is_judged() {
             by_judge.entry(judge).or_default().insert(name);
         }
     }
-    assert_eq!(by_judge, claims());
+    assert_eq!(by_judge, claims("stripe"));
 }

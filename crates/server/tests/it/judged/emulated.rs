@@ -25,8 +25,8 @@ const CUSTOMERS: usize = 103;
 
 #[tokio::test]
 async fn every_record_at_emulate_equals_what_stripes_own_client_reads() {
-    claims::are_exactly("emulate", &SERVED);
-    let imitation = Imitation::emulate().await;
+    claims::are_exactly("stripe", "emulate", &SERVED);
+    let imitation = Imitation::emulate("stripe").await;
     let mut sdk = Sdk::of(&imitation);
     seed(&mut sdk).await;
     let mut account = Account::of(imitation, sdk, &SERVED).await;

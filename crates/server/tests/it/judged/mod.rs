@@ -1,5 +1,5 @@
-//! The Stripe sync, judged by programs that nobody here wrote: it reads localstripe, and every record
-//! must equal what Stripe's own SDK reads there. Other judges are in the modules below.
+//! Syncs, judged by programs that nobody here wrote. Here Stripe's: it reads localstripe, and every record
+//! must equal what Stripe's own SDK reads there. Other judges and providers are in the modules below.
 //!
 //! `testing/README.md` tells how both are run, and where localstripe differs from Stripe.
 
@@ -8,6 +8,7 @@ mod changes;
 mod claims;
 mod copies;
 mod emulated;
+mod github;
 mod openapi;
 mod programs;
 
@@ -50,7 +51,7 @@ const SERVED: [&str; 16] = [
 
 #[tokio::test]
 async fn every_record_equals_what_stripes_own_client_reads() {
-    claims::are_exactly("localstripe", &SERVED);
+    claims::are_exactly("stripe", "localstripe", &SERVED);
     let mut account = Account::with(CUSTOMERS, &SERVED).await;
     account.first_reading().await;
     account.matches(&SERVED).await;

@@ -92,7 +92,7 @@ fn needed(variable: &str) -> OsString {
     })
 }
 
-/// A Stripe imitation by others.
+/// An imitation of a provider by others.
 pub(super) struct Imitation {
     pub(super) url: String,
     _program: Program,
@@ -103,10 +103,11 @@ impl Imitation {
         Self::of(Program::python("localstripe_server.py", &["0"])).await
     }
 
-    pub(super) async fn emulate() -> Self {
+    pub(super) async fn emulate(service: &str) -> Self {
         let script = "emulate_server.mjs";
         let mut command = Command::new("node");
         command.arg(testing(script)).arg(needed(NODE_MODULES));
+        command.arg(service);
         Self::of(Program::start(script, &mut command)).await
     }
 
