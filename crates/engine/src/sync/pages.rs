@@ -44,6 +44,8 @@ pub(super) struct Fetched {
     pub(super) newest: Option<Timestamp>,
     /// How far the stream had come when it was asked for.
     pub(super) reached: u64,
+    /// When the first request of it was made, on the provider's clock, at the latest.
+    pub(super) asked_at: Timestamp,
     /// Whether a list of it has more pages than one.
     pub(super) turned: bool,
     /// The parents whose children were listed, with the ids of those.
@@ -67,13 +69,18 @@ impl Watched {
         priority: Priority,
         course: &mut Course,
     ) -> Result<Fetched, Failure> {
-        let fetched = match self.parent() {
+        let began_at = self.context.provider_now();
+        let mut fetched = match self.parent() {
             None => self.fetch_page(from, at, priority, course).await?,
             Some(parent) => {
                 let below = self.fetch_below(&parent, from, at, priority, course);
                 below.await?
             }
         };
+        // A list without rows was asked as well, and before the provider's time was known this machine's
+        // stands for it.
+        let rows = fetched.rows.iter().map(|(_, seen_at)| *seen_at);
+        fetched.asked_at = rows.fold(fetched.asked_at.min(began_at), Timestamp::min);
         breakpoint(Breakpoint::PageFetched);
         Ok(fetched)
     }
@@ -247,6 +254,7 @@ impl Watched {
                     return Ok(Fetched {
                         rows: rows.map(|row| (row, response.seen_at)).collect(),
                         turned: page.next.is_some(),
+                        asked_at: response.seen_at,
                         families: Vec::new(),
                         next: page.next,
                         newest,
@@ -323,6 +331,7 @@ impl Watched {
             newest,
             reached,
             turned,
+            asked_at: seen_at,
             families: listed,
         })
     }

@@ -214,8 +214,7 @@ impl Watched {
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
         if at.is_none() {
-            let asked_at = fetched.rows.iter().map(|(_, seen_at)| *seen_at).min();
-            run.asked_at = Some(asked_at.unwrap_or_else(|| self.context.provider_now()));
+            run.asked_at = Some(fetched.asked_at);
         }
         let listed = run.sweep.as_mut().and_then(|sweep| {
             sweep.listed = fetched.next.is_none();
