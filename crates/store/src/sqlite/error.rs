@@ -68,7 +68,8 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
         | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::InvalidColumnType(..) => true,
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
         rusqlite::Error::SqliteFailure(failure, _) => matches!(
             failure.code,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase

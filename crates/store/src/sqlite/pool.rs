@@ -12,8 +12,9 @@ use super::off_runtime;
 use crate::{Result, StoreError};
 
 const READERS: usize = 4;
-/// Instructions of `SQLite` after which a long read looks whether the pool has ended.
-const OPERATIONS: std::ffi::c_int = 10_000;
+/// Instructions of `SQLite`, or pages where it looks at a table, after which a long read looks whether
+/// the pool has ended.
+const OPERATIONS: std::ffi::c_int = 1_000;
 
 /// Read-only connections. Each read sees one snapshot, of what is durable.
 #[derive(Debug)]

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use headrace_model::{LaneNo, RecordId, StreamId, SyncId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::error::{Tx, corrupt};
+use super::error::Tx;
 use super::keys;
 use super::streams::{row_id, split_row_id};
 use super::sums::Entry;
 use crate::Row;
 
-const COLUMNS: &str = "id, lane, record, kind, upstream_id, upstream_created_at,
+pub(super) const COLUMNS: &str = "id, lane, record, kind, upstream_id, upstream_created_at,
     upstream_updated_at, inserted_at, updated_at, data, sum";
 
 /// Rows that were read, as far as the byte limit let.
@@ -129,34 +129,12 @@ pub(super) fn verify_all(db: &Connection) -> Tx<()> {
     Ok(())
 }
 
-/// The same of the entries behind this one, up to so many or so many bytes. Answers the last of them,
-/// unless there are no more.
-pub(super) fn verify_after(
-    db: &Connection,
-    after: i64,
-    (entries, bytes): (u32, usize),
-) -> Tx<Option<i64>> {
-    let sql = format!("select {COLUMNS} from log where id > ? order by id limit ?");
-    let mut query = db.prepare_cached(&sql)?;
-    let mut rows = query.query(params![after, entries])?;
-    let (mut last, mut looked_at) = (None, 0);
-    while looked_at < bytes
-        && let Some(row) = rows.next()?
-    {
-        let id = row.get(0)?;
-        if id <= last.unwrap_or(after) {
-            // A page of another place, whole in itself.
-            return Err(corrupt(format!(
-                "row {id} of the log comes behind one that is later"
-            ))
-            .into());
-        }
-        last = Some(id);
-        if row.get::<_, i64>(3)? < 2 {
-            looked_at += read(row)?.data.len();
-        }
+/// Reads all of an entry, if it is one. Answers how many bytes it has.
+pub(super) fn verify(row: &rusqlite::Row<'_>) -> rusqlite::Result<usize> {
+    match row.get(3)? {
+        0_i64..2 => Ok(read(row)?.data.len()),
+        _ => Ok(0),
     }
-    Ok(last)
 }
 
 fn dense(indexes: &[u64]) -> bool {

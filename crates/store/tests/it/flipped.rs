@@ -1,6 +1,7 @@
 //! A bit of a record that is not what was stored: `SQLite` does not notice, and nobody is given it.
 
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use headrace_model::Timestamp;
 use headrace_model::record::Observation;
@@ -14,7 +15,7 @@ const MARKED: &str = r#"{"amount":1000000,"memo":"MARKED"}"#;
 const MADE: Timestamp = Timestamp::from_seconds(150);
 
 /// Flips a bit of an amount in this file.
-fn flip(file: &std::path::Path) {
+fn flip(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
     let at = bytes.windows(6).position(|bytes| bytes == b"MARKED");
     bytes[at.unwrap() - 17] ^= 1;
@@ -80,13 +81,12 @@ async fn it_is_found_without_anybody_reading_it() {
     is_told(&store.ready().await.unwrap_err());
 }
 
-/// Overwrites the last page of this kind of a database that is in use, and has all of it looked through.
-/// Answers what was found.
-async fn found_in(kind: u8) -> String {
+/// Damages a database that is in use, and has all of it looked through. Answers what was found.
+async fn found_after(damage: impl FnOnce(&Path)) -> String {
     let sqlite = Sqlite::new();
     let store = sqlite.open().await;
-    let records = (0..2_000).map(|no| Observation {
-        parent_id: Some("parent".to_owned()),
+    let records = (0..2_500).map(|no| Observation {
+        parent_id: Some(format!("parent {}", no / 2_000)),
         ..seen(&no.to_string(), 1, MARKED)
     });
     append(&*store, 1, batch(records)).await;
@@ -94,17 +94,22 @@ async fn found_in(kind: u8) -> String {
     store.close().await.unwrap();
     drop(store);
     let store = sqlite.open().await;
-    let file = sqlite.directory().join("headrace.db");
-    let bytes = std::fs::read(&file).unwrap();
-    let page = bytes.chunks(4_096).rposition(|page| page[0] == kind);
-    let at = page.unwrap() as u64 * 4_096;
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).open(&file).unwrap();
-    file.write_all_at(&[0xee; 4_096], at).unwrap();
+    damage(&sqlite.directory().join("headrace.db"));
     let said = store.look_through().await.unwrap_err().to_string();
     let ready = store.ready().await.unwrap_err().to_string();
     assert_eq!(said, ready);
     said
+}
+
+const PAGE: usize = 4_096;
+
+/// Overwrites the last page of this kind.
+fn overwrite(file: &Path, kind: u8) {
+    let bytes = std::fs::read(file).unwrap();
+    let page = bytes.chunks(PAGE).rposition(|page| page[0] == kind);
+    let writer = std::fs::File::options().write(true).open(file).unwrap();
+    let at = (page.unwrap() * PAGE) as u64;
+    writer.write_all_at(&[0xee; PAGE], at).unwrap();
 }
 
 const LEAF_OF_TABLE: u8 = 13;
@@ -112,15 +117,66 @@ const LEAF_OF_INDEX: u8 = 10;
 
 #[tokio::test]
 async fn a_page_that_nobody_reads_is_found_with_its_place() {
-    let said = found_in(LEAF_OF_TABLE).await;
-    let words = "headrace.db: table log, behind entry 1000 of stream 1: ";
+    let said = found_after(|file| overwrite(file, LEAF_OF_TABLE)).await;
+    let words = "headrace.db: table log, behind entry 1999 of stream 1: ";
     assert!(said.contains(words), "{said}");
 }
 
 #[tokio::test]
 async fn a_page_of_an_index_is_found_too() {
-    let said = found_in(LEAF_OF_INDEX).await;
+    let said = found_after(|file| overwrite(file, LEAF_OF_INDEX)).await;
     assert!(said.contains("headrace.db: "), "{said}");
+}
+
+/// Where in the order of its tree a leaf is.
+#[derive(Clone, Copy)]
+enum Leaf {
+    First,
+    Middle,
+    Last,
+}
+
+/// Writes a whole leaf over another of the same table or index.
+fn copy(file: &Path, tree: &str, from: Leaf, to: Leaf) {
+    let db = rusqlite::Connection::open(file).unwrap();
+    let sql = "select pageno from dbstat where name = ? and pagetype = 'leaf' order by path";
+    let mut query = db.prepare(sql).unwrap();
+    let leaves = query.query_map([tree], |row| row.get(0)).unwrap();
+    let leaves: Vec<u32> = leaves.map(Result::unwrap).collect();
+    let byte = |leaf| {
+        let page = match leaf {
+            Leaf::First => leaves.first(),
+            Leaf::Middle => leaves.get(leaves.len() / 2),
+            Leaf::Last => leaves.last(),
+        };
+        u64::from(page.unwrap() - 1) * PAGE as u64
+    };
+    let file = std::fs::File::options().read(true).write(true).open(file);
+    let file = file.unwrap();
+    let mut page = [0; PAGE];
+    file.read_exact_at(&mut page, byte(from)).unwrap();
+    file.write_all_at(&page, byte(to)).unwrap();
+}
+
+/// Each page is whole in itself then, and the checksum of each record right.
+#[tokio::test]
+async fn a_page_that_is_a_copy_of_another_is_found() {
+    let mut looking = tokio::task::JoinSet::new();
+    for tree in ["log", "key", "log_parent"] {
+        for (from, to) in [
+            (Leaf::First, Leaf::Middle),
+            (Leaf::First, Leaf::Last),
+            (Leaf::Last, Leaf::First),
+            (Leaf::Last, Leaf::Middle),
+        ] {
+            looking.spawn(async move {
+                let said = found_after(|file| copy(file, tree, from, to)).await;
+                let words = "what is stored is not in its order";
+                assert!(said.contains(tree) && said.contains(words), "{said}");
+            });
+        }
+    }
+    looking.join_all().await;
 }
 
 /// What no value of its kind can be is noticed before any checksum.
