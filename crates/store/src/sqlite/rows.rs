@@ -4,14 +4,18 @@ use bytes::Bytes;
 use headrace_model::{LaneNo, RecordId, StreamId, SyncId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::error::Tx;
+use super::error::{Tx, corrupt};
 use super::keys;
 use super::streams::{row_id, split_row_id};
 use super::sums::Entry;
 use crate::Row;
 
+/// What an entry is ([`read`]).
 pub(super) const COLUMNS: &str = "id, lane, record, kind, upstream_id, upstream_created_at,
     upstream_updated_at, inserted_at, updated_at, data, sum";
+
+/// The kind of what stands in the log for a record that was taken out.
+pub(super) const PURGE: i64 = 2;
 
 /// Rows that were read, as far as the byte limit let.
 #[derive(Debug, Default)]
@@ -129,12 +133,9 @@ pub(super) fn verify_all(db: &Connection) -> Tx<()> {
     Ok(())
 }
 
-/// Reads all of an entry, if it is one. Answers how many bytes it has.
+/// Reads all of an entry. Answers how many bytes it has.
 pub(super) fn verify(row: &rusqlite::Row<'_>) -> rusqlite::Result<usize> {
-    match row.get(3)? {
-        0_i64..2 => Ok(read(row)?.data.len()),
-        _ => Ok(0),
-    }
+    Ok(read(row)?.data.len())
 }
 
 fn dense(indexes: &[u64]) -> bool {
@@ -205,11 +206,17 @@ impl Room {
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let id = row.get(0)?;
+    let kind: i64 = row.get(3)?;
+    if ![0, 1].contains(&kind) {
+        let (stream, idx) = split_row_id(id);
+        let what = format!("entry {idx} of the log of stream {stream} is of no known kind: {kind}");
+        return Err(corrupt(what));
+    }
     let times: [Option<i64>; 4] = [row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?];
     let entry = Entry {
         record: row.get(2)?,
         lane: row.get(1)?,
-        deleted: row.get::<_, i64>(3)? == 1,
+        deleted: kind == 1,
         upstream_id: row.get_ref(4)?.as_bytes()?,
         times,
         data: row.get_ref(9)?.as_bytes()?,

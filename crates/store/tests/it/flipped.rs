@@ -5,7 +5,7 @@ use std::path::Path;
 
 use headrace_model::Timestamp;
 use headrace_model::record::Observation;
-use headrace_store::{Range, Selection, Store, StoreError};
+use headrace_store::{Batch, Range, Selection, Store, StoreError};
 
 use crate::conformance::Backend;
 use crate::conformance::world::{STREAM, append, batch, gone, put, record, seen};
@@ -82,14 +82,18 @@ async fn it_is_found_without_anybody_reading_it() {
 }
 
 /// Damages a database that is in use, and has all of it looked through. Answers what was found.
-async fn found_after(damage: impl FnOnce(&Path)) -> String {
+async fn found_after(is_purged: bool, damage: impl FnOnce(&Path)) -> String {
     let sqlite = Sqlite::new();
     let store = sqlite.open().await;
-    let records = (0..2_500).map(|no| Observation {
-        parent_id: Some(format!("parent {}", no / 2_000)),
+    let records = (0..RECORDS).map(|no| Observation {
+        parent_id: Some(format!("{:0>100}", no / 2_000)),
         ..seen(&no.to_string(), 1, MARKED)
     });
     append(&*store, 1, batch(records)).await;
+    if is_purged {
+        let purge = (0..RECORDS).map(|no| record(&no.to_string())).collect();
+        append(&*store, 1, Batch { purge, ..batch([]) }).await;
+    }
     store.look_through().await.unwrap();
     store.close().await.unwrap();
     drop(store);
@@ -102,6 +106,7 @@ async fn found_after(damage: impl FnOnce(&Path)) -> String {
 }
 
 const PAGE: usize = 4_096;
+const RECORDS: usize = 2_500;
 
 /// Overwrites the last page of this kind.
 fn overwrite(file: &Path, kind: u8) {
@@ -117,66 +122,77 @@ const LEAF_OF_INDEX: u8 = 10;
 
 #[tokio::test]
 async fn a_page_that_nobody_reads_is_found_with_its_place() {
-    let said = found_after(|file| overwrite(file, LEAF_OF_TABLE)).await;
-    let words = "headrace.db: table log, behind entry 1999 of stream 1: ";
+    let said = found_after(false, |file| overwrite(file, LEAF_OF_TABLE)).await;
+    let words = "headrace.db: table log, behind entry 2000 of stream 1: ";
     assert!(said.contains(words), "{said}");
 }
 
 #[tokio::test]
 async fn a_page_of_an_index_is_found_too() {
-    let said = found_after(|file| overwrite(file, LEAF_OF_INDEX)).await;
+    let said = found_after(false, |file| overwrite(file, LEAF_OF_INDEX)).await;
     assert!(said.contains("headrace.db: "), "{said}");
 }
 
-/// Where in the order of its tree a leaf is.
-#[derive(Clone, Copy)]
-enum Leaf {
-    First,
-    Middle,
-    Last,
-}
-
-/// Writes a whole leaf over another of the same table or index.
-fn copy(file: &Path, tree: &str, from: Leaf, to: Leaf) {
+/// The leaves of a table or index, in its order, as places in the file.
+fn leaves(file: &Path, tree: &str) -> Vec<u64> {
     let db = rusqlite::Connection::open(file).unwrap();
     let sql = "select pageno from dbstat where name = ? and pagetype = 'leaf' order by path";
     let mut query = db.prepare(sql).unwrap();
     let leaves = query.query_map([tree], |row| row.get(0)).unwrap();
-    let leaves: Vec<u32> = leaves.map(Result::unwrap).collect();
-    let byte = |leaf| {
-        let page = match leaf {
-            Leaf::First => leaves.first(),
-            Leaf::Middle => leaves.get(leaves.len() / 2),
-            Leaf::Last => leaves.last(),
-        };
-        u64::from(page.unwrap() - 1) * PAGE as u64
-    };
+    let at = |page: u32| u64::from(page - 1) * PAGE as u64;
+    leaves.map(|page| at(page.unwrap())).collect()
+}
+
+/// Writes a page over another.
+fn copy(file: &Path, from: u64, to: u64) {
     let file = std::fs::File::options().read(true).write(true).open(file);
     let file = file.unwrap();
     let mut page = [0; PAGE];
-    file.read_exact_at(&mut page, byte(from)).unwrap();
-    file.write_all_at(&page, byte(to)).unwrap();
+    file.read_exact_at(&mut page, from).unwrap();
+    file.write_all_at(&page, to).unwrap();
+}
+
+/// The same where all records were taken out.
+#[tokio::test]
+async fn a_copy_of_another_page_of_what_was_taken_out_is_found() {
+    is_found_where_it_was_copied("log_purge", "is missing from index log_purge").await;
 }
 
 /// Each page is whole in itself then, and the checksum of each record right.
-#[tokio::test]
-async fn a_page_that_is_a_copy_of_another_is_found() {
+async fn is_found_where_it_was_copied(tree: &'static str, told: &'static str) {
     let mut looking = tokio::task::JoinSet::new();
-    for tree in ["log", "key", "log_parent"] {
-        for (from, to) in [
-            (Leaf::First, Leaf::Middle),
-            (Leaf::First, Leaf::Last),
-            (Leaf::Last, Leaf::First),
-            (Leaf::Last, Leaf::Middle),
-        ] {
-            looking.spawn(async move {
-                let said = found_after(|file| copy(file, tree, from, to)).await;
-                let words = "what is stored is not in its order";
-                assert!(said.contains(tree) && said.contains(words), "{said}");
-            });
+    for (from, to) in (0..5).flat_map(|from| (0..5).map(move |to| (from, to))) {
+        if from == to {
+            continue;
         }
+        looking.spawn(async move {
+            let damage = |file: &Path| {
+                let leaves = leaves(file, tree);
+                // So many records are looked at in a step: its end is within one of those around it.
+                let end = leaves.len() * 1_000 / RECORDS;
+                let chosen = [0, end - 1, end, end + 1, leaves.len() - 1];
+                copy(file, leaves[chosen[from]], leaves[chosen[to]]);
+            };
+            let said = found_after(tree == "log_purge", damage).await;
+            assert!(said.contains(told), "{from} over {to}: {said}");
+        });
     }
     looking.join_all().await;
+}
+
+#[tokio::test]
+async fn a_copy_of_another_page_of_the_log_is_found() {
+    is_found_where_it_was_copied("log", "table log").await;
+}
+
+#[tokio::test]
+async fn a_copy_of_another_page_of_the_keys_is_found() {
+    is_found_where_it_was_copied("key", "is missing from table key").await;
+}
+
+#[tokio::test]
+async fn a_copy_of_another_page_of_the_parents_is_found() {
+    is_found_where_it_was_copied("log_parent", "is missing from index log_parent").await;
 }
 
 /// What no value of its kind can be is noticed before any checksum.

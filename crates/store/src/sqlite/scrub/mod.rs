@@ -4,7 +4,7 @@
 //! What grows with the records is read in steps, each on a snapshot of its own: one for all of it would keep
 //! the write-ahead log from being emptied. Other tables, which are small beside it, are read whole.
 
-mod order;
+mod entries;
 mod tables;
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// So often it goes on at one place.
 const RETRIES: u32 = 5;
 
-/// Read in steps, with the indexes of the log.
+/// Read in steps, with the indexes that lead to them.
 const LARGE: [&str; 2] = ["log", "key"];
 
 impl SqliteStore {
@@ -42,48 +42,50 @@ impl SqliteStore {
             }
             Err(StoreError::Closed) => Ok(()),
             Err(error) => {
-                self.find_page().await;
+                if let StoreError::Damaged { .. } = error {
+                    self.find_page().await;
+                }
                 Err(error)
             }
         }
     }
 
+    /// Damage ends it. What cannot be read does not keep it from the rest.
     async fn look_at_all(&self) -> Result<()> {
-        self.walk(None, |db, last: &Option<String>| {
-            let next = tables::next(db, last.as_deref())?;
-            if let Some(table) = next.as_deref().filter(|name| !LARGE.contains(name)) {
-                tables::check(db, table)?;
-            }
-            Ok(next.map(Some))
-        })
-        .await?;
-        self.walk(i64::MIN, order::entries).await?;
-        self.walk((i64::MIN, String::new(), i64::MIN), order::parents)
-            .await?;
-        self.walk(i64::MIN, order::purges).await?;
-        self.walk(Vec::new(), order::keys).await
+        let mut unread = Ok(());
+        let names = self.read_again(tables::names).await?;
+        for name in names.into_iter().filter(|name| !LARGE.contains(&&**name)) {
+            let looked = self.read_again(move |db| tables::check(db, &name)).await;
+            unread = unread.and(goes_on(looked)?);
+        }
+        let looked = self.look_at_entries().await;
+        unread.and(goes_on(looked)?)
     }
 
-    /// Takes one step after the other, each from the place that the one before answered. A failure that
-    /// may pass is waited for, but not for ever.
-    async fn walk<P: Clone + Send + 'static>(
+    async fn look_at_entries(&self) -> Result<()> {
+        let mut place = Some(i64::MIN);
+        while let Some(after) = place {
+            place = self.read_again(move |db| entries::read(db, after)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads, and rests then. A failure that may pass is waited for, but not for ever.
+    async fn read_again<T: Send + 'static>(
         &self,
-        first: P,
-        step: impl Fn(&Connection, &P) -> Tx<Option<P>> + Send + Sync + 'static,
-    ) -> Result<()> {
+        step: impl Fn(&Connection) -> Tx<T> + Send + Sync + 'static,
+    ) -> Result<T> {
         let step = Arc::new(step);
-        let mut place = first;
         let mut failed = 0;
         loop {
             let began = Instant::now();
-            let (step, from) = (Arc::clone(&step), place.clone());
-            match self.readers.read(ACTION, move |db| step(db, &from)).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(next)) => {
-                    (place, failed) = (next, 0);
+            let step = Arc::clone(&step);
+            match self.readers.read(ACTION, move |db| step(db)).await {
+                Ok(read) => {
                     tokio::time::sleep((began.elapsed() * REST).max(PAUSE)).await;
+                    return Ok(read);
                 }
-                Err(error) if lasts(&error) || failed == RETRIES => return Err(error),
+                Err(error) if ends(&error) || failed == RETRIES => return Err(error),
                 Err(error) => {
                     failed += 1;
                     tracing::warn!(
@@ -96,21 +98,31 @@ impl SqliteStore {
         }
     }
 
-    /// Tells which page of the log is damaged. All of it is read for that, which takes as long as it takes.
+    /// Tells which page is damaged. All is read for that, which takes as long as it takes.
     async fn find_page(&self) {
-        let check = |db: &Connection| tables::check(db, "log");
-        if let Err(StoreError::Damaged { what }) = self.readers.read(ACTION, check).await {
-            tracing::error!("the stored data is damaged: {what}");
+        for name in LARGE {
+            let check = move |db: &Connection| tables::check(db, name);
+            if let Err(StoreError::Damaged { what }) = self.readers.read(ACTION, check).await {
+                tracing::error!("the stored data is damaged: {what}");
+            }
         }
     }
 }
 
-/// Whether a failure is no matter of the moment.
-fn lasts(error: &StoreError) -> bool {
+/// Whether nothing more is to be looked at.
+fn ends(error: &StoreError) -> bool {
     matches!(
         error,
         StoreError::Damaged { .. } | StoreError::DiskFailed | StoreError::Closed
     )
+}
+
+/// What to tell at the end, where the rest can be looked at.
+fn goes_on(looked: Result<()>) -> Result<Result<()>> {
+    match looked {
+        Err(error) if ends(&error) => Err(error),
+        looked => Ok(looked),
+    }
 }
 
 #[cfg(test)]
@@ -119,8 +131,9 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use rusqlite::{Error, ffi};
+    use tokio::time::Instant;
 
-    use super::{RETRIES, SqliteStore};
+    use super::{RETRIES, RETRY, SqliteStore};
     use crate::StoreError;
     use crate::sqlite::error::Fault;
 
@@ -134,24 +147,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(directory.path()).await.unwrap();
         let tries = Arc::new(AtomicU32::new(0));
-        let passes = {
+        let fails = |times: u32| {
             let tries = Arc::clone(&tries);
-            // Each place fails as often as is waited for.
-            move |_: &_, place: &u32| match tries.fetch_add(1, Ordering::Relaxed) {
-                tried if tried % (RETRIES + 1) < RETRIES => Err(unread()),
-                _ => Ok(Some(place + 1).filter(|place| *place < 3)),
+            move |_: &_| match tries.fetch_add(1, Ordering::Relaxed) {
+                tried if tried < times => Err(unread()),
+                _ => Ok("read"),
             }
         };
-        store.walk(0, passes).await.unwrap();
-        assert_eq!(tries.swap(0, Ordering::Relaxed), 3 * (RETRIES + 1));
-        let lasts = {
-            let tries = Arc::clone(&tries);
-            move |_: &_, _: &u32| {
-                tries.fetch_add(1, Ordering::Relaxed);
-                Err(unread())
-            }
-        };
-        let told = store.walk(0, lasts).await.unwrap_err();
+        let began = Instant::now();
+        assert_eq!(store.read_again(fails(RETRIES)).await.unwrap(), "read");
+        assert!(began.elapsed() >= RETRY * RETRIES);
+        tries.store(0, Ordering::Relaxed);
+        let told = store.read_again(fails(RETRIES + 1)).await.unwrap_err();
         assert!(matches!(told, StoreError::Backend { .. }), "{told}");
         assert_eq!(tries.load(Ordering::Relaxed), RETRIES + 1);
     }

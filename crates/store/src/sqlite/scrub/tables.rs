@@ -1,25 +1,29 @@
 //! Tables as `SQLite` itself looks at them.
 
-use rusqlite::{Connection, Error, OptionalExtension, ffi};
+use rusqlite::{Connection, Error, ffi};
 
 use crate::sqlite::error::{Tx, corrupt};
 
-/// The first table behind this one.
-pub(super) fn next(db: &Connection, last: Option<&str>) -> Tx<Option<String>> {
-    let sql = "select name from sqlite_schema where type = 'table' and name > ? order by name";
-    let next = db.query_row(sql, [last.unwrap_or_default()], |row| row.get(0));
-    Ok(next.optional()?)
+/// The names of all tables.
+pub(super) fn names(db: &Connection) -> Tx<Vec<String>> {
+    let sql = "select name from sqlite_schema where type = 'table' order by name";
+    let mut query = db.prepare_cached(sql)?;
+    let names = query.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Has `SQLite` look at a table.
+/// Has `SQLite` look at a table and its indexes.
 pub(super) fn check(db: &Connection, name: &str) -> Tx<()> {
-    let check = "select quick_check from pragma_quick_check(?)";
-    let found: Option<String> = db.query_row(check, [name], |row| row.get(0)).optional()?;
-    let found = found.as_deref().filter(|found| *found != "ok");
-    let Some(found) = found else { return Ok(()) };
-    let Some(damage) = damage(found) else {
+    let check = "select integrity_check from pragma_integrity_check(?)";
+    let mut query = db.prepare_cached(check)?;
+    let found = query.query_map([name], |row| row.get::<_, String>(0))?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?.join("\n");
+    if found == "ok" {
+        return Ok(());
+    }
+    let Some(damage) = damage(&found) else {
         let code = ffi::Error::new(ffi::SQLITE_IOERR);
-        return Err(Error::SqliteFailure(code, Some(found.to_owned())).into());
+        return Err(Error::SqliteFailure(code, Some(found)).into());
     };
     let size: u32 = db.query_row("pragma page_size", [], |row| row.get(0))?;
     let place = page(damage);
@@ -34,15 +38,13 @@ fn damage(found: &str) -> Option<&str> {
     lines.find(|line| !is_unread(line))
 }
 
-/// Whether it only says that a page could not be read: that may pass, and says nothing of what is stored.
+/// Whether it only says that a page could not be read, by an error that is none of what is stored: that may
+/// pass.
 fn is_unread(line: &str) -> bool {
-    let unread = [
-        "unable to get the page",
-        "failed to get page",
-        "Failed to read ptrmap",
-    ];
-    let is_damage = line.ends_with(&format!("error code={}", ffi::SQLITE_CORRUPT));
-    unread.iter().any(|words| line.contains(words)) && !is_damage
+    let code = line.split_once("unable to get the page. error code=");
+    let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
+    // The kind of an error is in its lowest byte.
+    code.is_some_and(|code| code & 0xff != ffi::SQLITE_CORRUPT)
 }
 
 /// The page that is named: `Tree 12 page 34 cell 5: …`.
@@ -61,14 +63,16 @@ mod tests {
     #[test]
     fn what_could_not_be_read_is_no_damage_and_hides_none() {
         let unread = "*** in database main ***
-Tree 12 page 34: unable to get the page. error code=266
-Tree 12 page 35 cell 2: failed to get page 36
-Failed to read ptrmap key=37";
+Tree 12 page 34: unable to get the page. error code=266";
         assert_eq!(damage(unread), None);
         let too = format!("{unread}\nTree 12 page 38 cell 5: Rowid 7 out of order");
-        let found = damage(&too).unwrap();
-        assert_eq!(page(found), Some(38));
-        let beyond = "Tree 12 page 99: unable to get the page. error code=11";
-        assert_eq!(damage(beyond), Some(beyond));
+        assert_eq!(page(damage(&too).unwrap()), Some(38));
+        for damaged in [
+            "Tree 12 page 99: unable to get the page. error code=11",
+            "Tree 12 page 99: unable to get the page. error code=779",
+            "Tree 12 page 99: Failed to read ptrmap key=98",
+        ] {
+            assert_eq!(damage(damaged), Some(damaged));
+        }
     }
 }
