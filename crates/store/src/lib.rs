@@ -107,6 +107,9 @@ pub trait Store: Send + Sync + 'static {
         parent: &str,
     ) -> Result<Vec<String>>;
 
+    /// The parent of this record of this stream; `None` where it has none, or is not in its log.
+    async fn parent(&self, stream: StreamId, record: RecordId) -> Result<Option<String>>;
+
     /// Where these records of this stream are, in the order asked for; `None` for those that are not
     /// in its log. Reads no data.
     async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>>;

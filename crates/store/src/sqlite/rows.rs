@@ -85,6 +85,17 @@ pub(super) fn children(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
+pub(super) fn parent(db: &Connection, stream: StreamId, record: RecordId) -> Tx<Option<String>> {
+    let sql = "select log.parent_id from stream join key on key.record = ?2
+        join log on log.id = key.id and log.lane in (select no from lane where stream = stream.no)
+        where stream.id = ?1";
+    let mut query = db.prepare_cached(sql)?;
+    let found = query.query_row(params![stream.0.as_bytes(), record.to_bytes()], |row| {
+        row.get(0)
+    });
+    Ok(found.optional()?.flatten())
+}
+
 /// The index just before the first entry that was committed at `time` or later. Commit times never
 /// decrease along a log, so halving finds it.
 pub(super) fn position_before(db: &Connection, stream: StreamId, time: Timestamp) -> Tx<u64> {

@@ -126,6 +126,14 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn parent(&self, stream: StreamId, record: RecordId) -> Result<Option<String>> {
+        self.readers
+            .read("read the parent of a record", move |db| {
+                rows::parent(db, stream, record)
+            })
+            .await
+    }
+
     async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>> {
         let Some(no) = self.stream(stream)?.log().no else {
             return Ok(vec![None; records.len()]);

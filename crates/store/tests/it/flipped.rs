@@ -152,6 +152,39 @@ fn copy(file: &Path, from: u64, to: u64) {
     file.write_all_at(&page, to).unwrap();
 }
 
+/// The page that leads to others.
+fn root(file: &Path, tree: &str) -> u64 {
+    let db = rusqlite::Connection::open(file).unwrap();
+    let sql = "select rootpage from sqlite_schema where name = ?";
+    let page: u32 = db.query_row(sql, [tree], |row| row.get(0)).unwrap();
+    u64::from(page - 1) * PAGE as u64
+}
+
+/// All is in its order then, and what is not there leaves no gap.
+#[tokio::test]
+async fn a_copy_of_a_page_over_the_one_that_leads_to_it_is_found() {
+    for (tree, told) in [
+        ("log", "which is not in the log"),
+        ("key", "is missing from table key"),
+        ("log_parent", "is missing from index log_parent"),
+    ] {
+        let damage = |file: &Path| copy(file, leaves(file, tree)[1], root(file, tree));
+        let said = found_after(false, damage).await;
+        assert!(said.contains(told), "{tree}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_nothing_is_looked_at_too() {
+    let damage = |file: &Path| {
+        let root = root(file, "log_purge");
+        let writer = std::fs::File::options().write(true).open(file).unwrap();
+        writer.write_all_at(&[0xee; PAGE], root).unwrap();
+    };
+    let said = found_after(false, damage).await;
+    assert!(said.contains("malformed"), "{said}");
+}
+
 /// The same where all records were taken out.
 #[tokio::test]
 async fn a_copy_of_another_page_of_what_was_taken_out_is_found() {
@@ -252,21 +285,36 @@ async fn a_backup_with_one_is_not_restored() {
 /// What the documentation tells to do where there is no backup.
 #[tokio::test]
 async fn an_entry_that_was_given_up_is_read_anew() {
-    let (sqlite, store) = damaged().await;
-    store.close().await.unwrap();
-    drop(store);
-    let docs = include_str!("../../../../docs/when-it-does-not-start.md");
-    let sql = docs
-        .lines()
-        .filter_map(|line| line.strip_prefix("sqlite> "));
-    let sql: Vec<String> = sql
-        .map(|line| line.replace("STREAM", "1").replace("ENTRY", "2"))
-        .collect();
-    assert_eq!(sql.len(), 2);
-    sqlite.change(&sql.join(""));
-    let store = sqlite.open().await;
-    append(&*store, 1, batch([seen("b", 10, MARKED)])).await;
-    let row = store.record(STREAM, record("b")).await.unwrap().unwrap();
-    assert_eq!((row.idx, &*row.data), (3, MARKED.as_bytes()));
-    store.back_up(&sqlite.file("backup"), MADE).await.unwrap();
+    for damage in [
+        "update log set lane = 0 where upstream_id = 'b'",
+        "update log set record = zeroblob(16) where upstream_id = 'b'",
+        "update log set upstream_created_at = 7 where upstream_id = 'b'",
+    ] {
+        let sqlite = Sqlite::new();
+        let store = sqlite.open().await;
+        append(&*store, 1, batch([seen("a", 1, "1"), seen("b", 1, MARKED)])).await;
+        store.close().await.unwrap();
+        drop(store);
+        sqlite.change(damage);
+        let store = sqlite.open().await;
+        is_told(&store.look_through().await.unwrap_err());
+        store.close().await.unwrap();
+        drop(store);
+        let docs = include_str!("../../../../docs/when-it-does-not-start.md");
+        let sql = docs
+            .lines()
+            .filter_map(|line| line.strip_prefix("sqlite> "));
+        let sql: Vec<String> = sql
+            .map(|line| line.replace("STREAM", "1").replace("ENTRY", "2"))
+            .collect();
+        assert_eq!(sql.len(), 3);
+        sqlite.change(&sql.join(""));
+        let store = sqlite.open().await;
+        store.look_through().await.unwrap();
+        append(&*store, 1, batch([seen("b", 10, MARKED)])).await;
+        let row = store.record(STREAM, record("b")).await.unwrap().unwrap();
+        assert_eq!((row.idx, &*row.data), (3, MARKED.as_bytes()));
+        store.look_through().await.unwrap();
+        store.back_up(&sqlite.file("backup"), MADE).await.unwrap();
+    }
 }

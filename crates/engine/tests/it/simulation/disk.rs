@@ -122,6 +122,10 @@ impl Store for Disk {
         .await
     }
 
+    async fn parent(&self, stream: StreamId, record: RecordId) -> Result<Option<String>> {
+        self.call("parent", self.store.parent(stream, record)).await
+    }
+
     async fn places(&self, stream: StreamId, records: Vec<RecordId>) -> Result<Vec<Option<Place>>> {
         self.call("places", self.store.places(stream, records))
             .await

@@ -101,7 +101,7 @@ const KEYED: &str =
     "select id, lane, hash, deleted, version_kind, version from key where record = ?";
 const DROPPED: &str = "select 1 from dropped_stream where no = ?";
 
-fn finds(db: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Tx<bool> {
+pub(super) fn finds(db: &Connection, sql: &str, params: &[&dyn rusqlite::ToSql]) -> Tx<bool> {
     Ok(db.prepare_cached(sql)?.exists(params)?)
 }
 
@@ -109,7 +109,7 @@ fn missing(id: i64, from: &str) -> Fault {
     corrupt(format!("{} is missing from {from}", place(id))).into()
 }
 
-fn place(id: i64) -> String {
+pub(super) fn place(id: i64) -> String {
     let (stream, idx) = split_row_id(id.max(0));
     format!("entry {idx} of stream {stream}")
 }

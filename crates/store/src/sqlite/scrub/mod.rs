@@ -5,6 +5,7 @@
 //! the write-ahead log from being emptied. Other tables, which are small beside it, are read whole.
 
 mod entries;
+mod leads;
 mod tables;
 
 use std::sync::Arc;
@@ -21,10 +22,10 @@ const ACTION: &str = "look through the database";
 /// Nothing is read then for so many times as long, this long at least: others have nine tenths of a
 /// processor, and of the disk.
 const REST: u32 = 9;
-const PAUSE: Duration = Duration::from_millis(30);
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long after a failure that may pass it goes on.
 const RETRY: Duration = Duration::from_secs(60);
-/// So often it goes on at one place.
+/// So often it goes on at one place, each time after twice as long. A full disk is waited for.
 const RETRIES: u32 = 5;
 
 /// Read in steps, with the indexes that lead to them.
@@ -50,7 +51,7 @@ impl SqliteStore {
         }
     }
 
-    /// Damage ends it. What cannot be read does not keep it from the rest.
+    /// Damage ends it. What cannot be read in one table does not keep it from the others.
     async fn look_at_all(&self) -> Result<()> {
         let mut unread = Ok(());
         let names = self.read_again(tables::names).await?;
@@ -58,14 +59,29 @@ impl SqliteStore {
             let looked = self.read_again(move |db| tables::check(db, &name)).await;
             unread = unread.and(goes_on(looked)?);
         }
-        let looked = self.look_at_entries().await;
-        unread.and(goes_on(looked)?)
+        unread = unread.and(goes_on(
+            self.walk(i64::MIN, |db, at| entries::read(db, *at)).await,
+        )?);
+        unread = unread.and(goes_on(
+            self.walk(i64::MIN, |db, at| leads::purges(db, *at)).await,
+        )?);
+        unread = unread.and(goes_on(self.read_again(leads::first_child).await)?);
+        let keys = self.walk(None, |db, at: &Option<_>| {
+            Ok(leads::keys(db, at.as_ref())?.map(Some))
+        });
+        unread.and(goes_on(keys.await)?)
     }
 
-    async fn look_at_entries(&self) -> Result<()> {
-        let mut place = Some(i64::MIN);
-        while let Some(after) = place {
-            place = self.read_again(move |db| entries::read(db, after)).await?;
+    /// Takes one step after the other, each from the place that the one before answered.
+    async fn walk<P: Copy + Send + Sync + 'static>(
+        &self,
+        first: P,
+        step: impl Fn(&Connection, &P) -> Tx<Option<P>> + Clone + Send + Sync + 'static,
+    ) -> Result<()> {
+        let mut place = Some(first);
+        while let Some(at) = place {
+            let step = step.clone();
+            place = self.read_again(move |db| step(db, &at)).await?;
         }
         Ok(())
     }
@@ -87,12 +103,13 @@ impl SqliteStore {
                 }
                 Err(error) if ends(&error) || failed == RETRIES => return Err(error),
                 Err(error) => {
-                    failed += 1;
+                    let pause = RETRY * 2_u32.pow(failed);
+                    failed += u32::from(!matches!(error, StoreError::DiskFull));
                     tracing::warn!(
                         error = &error as &(dyn std::error::Error + 'static),
                         "the stored data cannot be looked through now; it is tried again"
                     );
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -156,7 +173,7 @@ mod tests {
         };
         let began = Instant::now();
         assert_eq!(store.read_again(fails(RETRIES)).await.unwrap(), "read");
-        assert!(began.elapsed() >= RETRY * RETRIES);
+        assert!(began.elapsed() >= RETRY * (2_u32.pow(RETRIES) - 1));
         tries.store(0, Ordering::Relaxed);
         let told = store.read_again(fails(RETRIES + 1)).await.unwrap_err();
         assert!(matches!(told, StoreError::Backend { .. }), "{told}");

@@ -12,34 +12,34 @@ pub(super) fn names(db: &Connection) -> Tx<Vec<String>> {
     Ok(names.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Has `SQLite` look at a table and its indexes.
+/// Has `SQLite` look at a table and its indexes. What it says of pages that could not be read looks like
+/// damage where it gives no reason: that is damage which it says again.
 pub(super) fn check(db: &Connection, name: &str) -> Tx<()> {
-    let check = "select integrity_check from pragma_integrity_check(?)";
-    let mut query = db.prepare_cached(check)?;
-    let found = query.query_map([name], |row| row.get::<_, String>(0))?;
-    let found = found.collect::<rusqlite::Result<Vec<_>>>()?.join("\n");
-    if found == "ok" {
+    let Some(found) = said(db, name)? else {
         return Ok(());
-    }
-    let Some(damage) = damage(&found) else {
+    };
+    if found.lines().any(is_unread) || said(db, name)?.as_ref() != Some(&found) {
         let code = ffi::Error::new(ffi::SQLITE_IOERR);
         return Err(Error::SqliteFailure(code, Some(found)).into());
-    };
+    }
     let size: u32 = db.query_row("pragma page_size", [], |row| row.get(0))?;
-    let place = page(damage);
+    let place = page(&found);
     let place = place.map(|page| format!("at byte {}, ", page.saturating_sub(1) * u64::from(size)));
     let what = format!("{}table {name}: {found}", place.unwrap_or_default());
     Err(corrupt(what).into())
 }
 
-/// The first line that tells of damage.
-fn damage(found: &str) -> Option<&str> {
-    let mut lines = found.lines().filter(|line| !line.starts_with("***"));
-    lines.find(|line| !is_unread(line))
+/// What it says of a table that is not whole.
+fn said(db: &Connection, name: &str) -> Tx<Option<String>> {
+    let check = "select integrity_check from pragma_integrity_check(?)";
+    let mut query = db.prepare_cached(check)?;
+    let found = query.query_map([name], |row| row.get::<_, String>(0))?;
+    let found = found.collect::<rusqlite::Result<Vec<_>>>()?.join("\n");
+    Ok((found != "ok").then_some(found))
 }
 
-/// Whether it only says that a page could not be read, by an error that is none of what is stored: that may
-/// pass.
+/// Whether it says that a page could not be read, by an error that is none of what is stored: that may
+/// pass, and what else is said may only follow from it.
 fn is_unread(line: &str) -> bool {
     let code = line.split_once("unable to get the page. error code=");
     let code = code.and_then(|(_, code)| code.trim().parse::<i32>().ok());
@@ -58,21 +58,21 @@ fn page(found: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{damage, page};
+    use super::{is_unread, page};
 
     #[test]
-    fn what_could_not_be_read_is_no_damage_and_hides_none() {
-        let unread = "*** in database main ***
-Tree 12 page 34: unable to get the page. error code=266";
-        assert_eq!(damage(unread), None);
-        let too = format!("{unread}\nTree 12 page 38 cell 5: Rowid 7 out of order");
-        assert_eq!(page(damage(&too).unwrap()), Some(38));
+    fn only_an_error_that_is_none_of_what_is_stored_may_pass() {
+        let unread = "Tree 12 page 34: unable to get the page. error code=266";
+        assert!(is_unread(unread));
         for damaged in [
+            "*** in database main ***",
+            "Tree 12 page 38 cell 5: Rowid 7 out of order",
             "Tree 12 page 99: unable to get the page. error code=11",
             "Tree 12 page 99: unable to get the page. error code=779",
             "Tree 12 page 99: Failed to read ptrmap key=98",
         ] {
-            assert_eq!(damage(damaged), Some(damaged));
+            assert!(!is_unread(damaged), "{damaged}");
         }
+        assert_eq!(page(unread), Some(34));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headrace_model::record::Observation;
-use headrace_model::{LaneNo, RecordId, SyncId};
+use headrace_model::{LaneNo, RecordId, StreamId, SyncId};
 use headrace_store::{Place, Range, Selection, Store};
 use uuid::Uuid;
 
@@ -281,6 +281,11 @@ pub(crate) async fn children_are_found_by_their_parent(backend: &impl Backend) {
     assert_eq!(children("p").await, ["a", "b"]);
     assert_eq!(children("q").await, ["c"]);
     assert_eq!(children("r").await, [""; 0]);
+    let parent = async |stream, id| store.parent(stream, record(id)).await.unwrap();
+    assert_eq!(parent(STREAM, "c").await.as_deref(), Some("q"));
+    for (stream, id) in [(STREAM, "d"), (STREAM, "x"), (StreamId(Uuid::nil()), "c")] {
+        assert_eq!(parent(stream, id).await, None);
+    }
     // One moves to another parent, one goes, one is seen again without its parent being told.
     let moved = Observation {
         parent_id: Some("q".to_owned()),
