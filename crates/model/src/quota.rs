@@ -6,7 +6,8 @@
 //! interval after it *ended*. There is no refill on top of a burst.
 //!
 //! Who waits is granted by [`Priority`], then by arrival. Lower priorities may not use the whole
-//! budget, so that a write finds room at once, also when a backfill runs at full speed.
+//! budget, so that a write finds room at once, also when a backfill runs at full speed. Nobody but the
+//! writes keeps those behind from getting on: now and then one of them goes first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -74,6 +75,8 @@ pub struct Quota {
     shares: BTreeMap<SyncId, Budget>,
     queue: BTreeMap<Ticket, Option<SyncId>>,
     arrivals: u64,
+    /// How many went since, while others waited behind them.
+    passed: u32,
     paused_until: Timestamp,
     left: Option<Left>,
 }
@@ -83,7 +86,12 @@ pub struct Quota {
 struct Left {
     requests: u32,
     until: Timestamp,
+    /// The most that it said until then.
+    most: u32,
 }
+
+/// So many go before one that waits behind them does.
+const PASSED: u32 = 8;
 
 impl Quota {
     /// The budget of a credential with this limit.
@@ -93,6 +101,7 @@ impl Quota {
             shares: BTreeMap::new(),
             queue: BTreeMap::new(),
             arrivals: 0,
+            passed: 0,
             paused_until: Timestamp::default(),
             left: None,
         }
@@ -152,6 +161,7 @@ impl Quota {
         let Some((ticket, sync)) = first else {
             return Grant::WaitUntil(earliest);
         };
+        let (ticket, sync) = self.in_turn(ticket, now).unwrap_or((ticket, sync));
         self.queue.remove(&ticket);
         self.all.under_way += 1;
         if let Some(share) = sync.and_then(|sync| self.shares.get_mut(&sync)) {
@@ -178,7 +188,13 @@ impl Quota {
                 // Requests under way may or may not be in the provider's count: assume they are not.
                 let requests = requests.saturating_sub(self.all.under_way);
                 let until = now + resets_in;
-                self.left = Some(Left { requests, until });
+                let known = self.left.take().filter(|known| now < known.until);
+                let most = known.map_or(requests, |known| known.most.max(requests));
+                self.left = Some(Left {
+                    requests,
+                    until,
+                    most,
+                });
             }
             Ended::Throttled { pause } => self.paused_until = self.paused_until.max(now + pause),
         }
@@ -189,11 +205,26 @@ impl Quota {
         Some(self.paused_until).filter(|until| *until > now)
     }
 
+    /// Who goes in the place of this one, because too many went before.
+    fn in_turn(&mut self, ticket: Ticket, now: Timestamp) -> Option<(Ticket, Option<SyncId>)> {
+        let is_behind = |waiting: &Ticket| waiting.priority > ticket.priority;
+        let mut behind = self.queue.iter().filter(|(waiting, _)| is_behind(waiting));
+        if ticket.priority == Priority::Write {
+            return None;
+        }
+        // As much of the budget is theirs then as this one may use.
+        let goes = |sync| self.open_from(ticket.priority, sync, now) <= now;
+        let next = behind.find(|(_, sync)| goes(**sync))?;
+        let next = (*next.0, *next.1);
+        self.passed = (self.passed + 1) % (PASSED + 1);
+        (self.passed == 0).then_some(next)
+    }
+
     /// From when on such a request may go.
     fn open_from(&self, priority: Priority, sync: Option<SyncId>, now: Timestamp) -> Timestamp {
         let share = sync.and_then(|sync| self.shares.get(&sync));
         let told = match &self.left {
-            Some(left) if left.requests == 0 => left.until,
+            Some(left) if left.requests <= self.all.kept_of(left.most, priority) => left.until,
             _ => now,
         };
         let own = share.map_or(now, |share| share.open_from(Priority::Write, now));
@@ -280,6 +311,12 @@ impl Budget {
                 count: 1,
             }),
         }
+    }
+
+    /// How much of what the provider allows is kept for those before this priority.
+    fn kept_of(&self, most: u32, priority: Priority) -> u32 {
+        let allowed = self.allowed.min(most).max(1);
+        allowed - usable(allowed, priority)
     }
 
     /// From when on a request of this priority has room; [`Timestamp::MAX`] when another must end first.

@@ -188,7 +188,8 @@ impl Reconciler {
         if let Some(follow) = &self.watched.collection().follow
             && (self.check_now || is_due(self.follow_at()))
         {
-            let from = state.followed_to.unwrap_or_default();
+            let now = self.watched.context.provider_now();
+            let from = state.followed_to.unwrap_or_default().min(now);
             return Some(Aim::Follow(from - follow.overlap));
         }
         let relist = self.watched.collection().relist?;

@@ -240,6 +240,14 @@ impl Watched {
         self.note_repaired(repaired);
         let row = match one {
             One::Gone => None,
+            // At the place that the record named there is another one now.
+            One::Present(row) if known.is_some() && row.upstream_id != id => {
+                return Err(Failure::Another {
+                    other: row.upstream_id,
+                    asked: id.to_owned(),
+                    seen_at: response.seen_at,
+                });
+            }
             One::Present(mut row) => {
                 self.complete(&mut row, priority).await?;
                 Some(row)

@@ -7,7 +7,7 @@ use headrace_model::config::Sync;
 use headrace_model::health::{Health, HealthStatus};
 
 use super::board::{Live, Trouble};
-use super::state::{Aim, CollectionState, Doubtful, Run};
+use super::state::{Aim, CollectionState, Doubtful, Run, Unseen};
 use super::{Activity, BackfillStatus, CollectionStatus, SyncStatus};
 use super::{extent, run};
 
@@ -179,6 +179,11 @@ fn warnings(live: &Live, id: &str) -> Vec<String> {
     if let Some(to) = live.followed_to {
         warnings.push(format!(
             "{id} is catching up: its changes are followed up to {to} so far."
+        ));
+    }
+    if let Some(Unseen { lists, parent, why }) = &live.state.unseen {
+        warnings.push(format!(
+            "{lists} lists of {id} cannot be read, that of {parent} for one: {why}. What is in them may be missing or older than at the provider; nothing of it is deleted. They are asked for each time."
         ));
     }
     if let Some(Doubtful { gone, held }) = live.state.doubtful {

@@ -113,6 +113,7 @@ pub(super) fn total(run: &Run) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state::Unseen;
     use super::*;
 
     fn run(records: u64, reached: i64, extent: Extent) -> Run {
@@ -124,6 +125,8 @@ mod tests {
             records,
             changed: 0,
             turned: false,
+            parents: 0,
+            unseen: Unseen::default(),
             at: Some(PageCursor::At {
                 created: Timestamp::from_seconds(reached),
             }),

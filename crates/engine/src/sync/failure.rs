@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headrace_model::Timestamp;
 use headrace_model::provider::{Failure as Upstream, PageError, RequestError};
 use headrace_model::retry::Class;
 use headrace_store::StoreError;
@@ -31,6 +32,16 @@ pub(super) enum Failure {
     NoNote {
         /// Its name.
         name: String,
+    },
+    /// The provider shows another record in the place of the one that was asked for.
+    #[error("the provider shows {other} in the place of {asked}")]
+    Another {
+        /// What it shows.
+        other: String,
+        /// What was asked for.
+        asked: String,
+        /// When it was asked.
+        seen_at: Timestamp,
     },
     /// Records change faster than they can be read again.
     #[error("{count} records kept changing while they were read")]
@@ -70,6 +81,7 @@ impl Failure {
             Self::Store(StoreError::Fenced) => Next::Yield,
             Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
             Self::Part(_)
+            | Self::Another { .. }
             | Self::Page(_)
             | Self::Store(_)
             | Self::Unsettled { .. }
@@ -105,10 +117,27 @@ impl Failure {
         matches!(self, Self::Part(_))
     }
 
+    /// When it was said that the record is not where it was, which is said of what may not be seen too.
+    pub(super) fn hidden_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Call(CallError::Upstream { error, seen_at, .. }) => {
+                (error.failure == Upstream::Hidden).then_some(*seen_at)
+            }
+            Self::Another { seen_at, .. } => Some(*seen_at),
+            _ => None,
+        }
+    }
+
+    /// Whether a list of one parent cannot be read: those of others may.
+    pub(super) fn is_of_what_was_asked(&self) -> bool {
+        let is_refused = matches!(self.upstream(), Some(Upstream::Forbidden | Upstream::Gone));
+        is_refused || self.is_of_this_record()
+    }
+
     /// Whether it is one record that cannot be read: others may.
     pub(super) fn is_of_this_record(&self) -> bool {
         match self {
-            Self::Request(_) => true,
+            Self::Request(_) | Self::Another { .. } => true,
             Self::Call(error) => matches!(
                 error.failure(),
                 Some(Upstream::Rejected | Upstream::Hidden | Upstream::UnknownCursor)
@@ -126,6 +155,7 @@ impl Failure {
             ),
             Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
             Self::NoNote { .. }
+            | Self::Another { .. }
             | Self::Part(_)
             | Self::Request(_)
             | Self::Unsettled { .. }

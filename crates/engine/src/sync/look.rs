@@ -196,11 +196,13 @@ async fn list_again(watched: &Watched, parent: &str) -> Result<usize, Failure> {
     for _ in 0..LISTED {
         let reached = watched.reached().await?;
         let children = watched.children(parent, Priority::Refetch).await?;
-        let ids = children.iter().map(|(row, _)| row.upstream_id.clone());
-        changed += watched
-            .check_up_on_children(parent, &ids.collect(), Priority::Refetch)
-            .await?;
-        let seen = watched.observe(children, Priority::Refetch).await?;
+        if children.is_whole {
+            let ids = children.rows.iter().map(|(row, _)| row.upstream_id.clone());
+            changed += watched
+                .check_up_on_children(parent, &ids.collect(), Priority::Refetch)
+                .await?;
+        }
+        let seen = watched.observe(children.rows, Priority::Refetch).await?;
         match watched.store_listed(reached, seen, Vec::new()).await {
             Err(Failure::Unsettled { .. }) => watched.context.pause(DOUBT).await?,
             stored => return Ok(changed + stored?),

@@ -15,6 +15,7 @@ mod describe;
 mod error;
 mod extent;
 mod failure;
+mod families;
 mod feed;
 mod look;
 mod notes;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Watched;
 use super::failure::Failure;
+use super::pages::Fetched;
 use super::settle;
 
 /// Bytes that are kept of an id. Two that share them would only hide a delete.
@@ -54,15 +55,26 @@ impl Watched {
         }
     }
 
-    /// The note of the ids of a page.
-    pub(super) fn note_of_listed<'a>(
-        &self,
-        number: u32,
-        ids: impl Iterator<Item = &'a str>,
-    ) -> CursorWrite {
+    /// The note of what a step listed: the ids, and the parents whose lists are whole.
+    pub(super) fn note_of_listed(&self, number: u32, fetched: &Fetched) -> CursorWrite {
         let record = |id| RecordId::of(self.context.id, &self.id, id);
-        let body = ids.flat_map(|id| kept(record(id))).collect();
+        let ids = fetched.rows.iter().map(|(row, _)| record(&row.upstream_id));
+        let parents = fetched
+            .whole
+            .iter()
+            .map(|parent| self.parent_record(parent));
+        let body = ids.chain(parents).flat_map(kept).collect();
         self.note(Note::Listed, number, body)
+    }
+
+    /// What stands for a parent whose list is whole. No record has it, whose collection has another name.
+    pub(super) fn parent_record(&self, parent: &str) -> RecordId {
+        RecordId::of(self.context.id, &format!("above/{}", self.id), parent)
+    }
+
+    /// The same for sums.
+    pub(super) fn mark(&self, parent: &str) -> u64 {
+        u64::from_le_bytes(kept(self.parent_record(parent)))
     }
 
     /// The ids in the first so many notes: any further ones are of a reading that was given up.

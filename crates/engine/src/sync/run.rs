@@ -5,17 +5,14 @@
 //! doubts may not have been settled. A reading of everything ends with a sweep ([`super::sweep`]), any
 //! other when the doubts of its last page are settled: until then that page is the one to be read.
 
-use std::collections::HashSet;
-
 use headrace_model::provider::PageCursor;
 use headrace_model::quota::Priority;
 use headrace_store::CursorWrite;
 
 use super::context::Watched;
-use super::course::Course;
 use super::failure::Failure;
-use super::pages::{Bounds, Fetched};
-use super::state::{Aim, CollectionState, Extent, Finished, Place, Run};
+use super::pages::{Bounds, Fetched, Trail};
+use super::state::{Aim, CollectionState, Extent, Finished, Place, Run, Unseen};
 
 /// A list with numbered pages in which something changed is read again at most so often.
 const REPEATED: u32 = 3;
@@ -40,6 +37,8 @@ impl Run {
             records: 0,
             changed: 0,
             turned: false,
+            parents: 0,
+            unseen: Unseen::default(),
             at: None,
             unsettled: None,
             sweep: None,
@@ -89,7 +88,7 @@ impl Watched {
     ) -> Result<Progress, Failure> {
         self.settle_again(state).await?;
         let mut ahead: Option<Fetched> = None;
-        let mut course = Course::default();
+        let mut trail = Trail::default();
         while let Some(run) = &mut state.run {
             if self.context.stop.is_cancelled() || interrupted() {
                 return Ok(Progress::Interrupted);
@@ -102,13 +101,13 @@ impl Watched {
             let from = run.bounds(self);
             let priority = run.priority();
             if run.at.is_none() {
-                course = Course::default();
+                trail = Trail::default();
             }
             let fetched = match ahead.take() {
                 Some(fetched) => fetched,
                 None => {
                     let at = run.at.as_ref();
-                    self.fetch(from, at, priority, &mut course).await?
+                    self.fetch(from, at, priority, &mut trail).await?
                 }
             };
             let is_last = fetched.next.is_none() && run.sweep.is_none();
@@ -117,7 +116,7 @@ impl Watched {
             let following = async {
                 match &next {
                     Some(at) => {
-                        let fetched = self.fetch(from, Some(at), priority, &mut course).await;
+                        let fetched = self.fetch(from, Some(at), priority, &mut trail).await;
                         fetched.map(Some)
                     }
                     None => Ok(None),
@@ -137,10 +136,7 @@ impl Watched {
                 }
                 let document = self.document(&after)?;
                 let cursors = std::iter::once(document).chain(listed).collect();
-                let mut changed = self.store_listed(reached, seen, cursors).await?;
-                if after.run.as_ref().is_some_and(|run| run.sweep.is_some()) {
-                    changed += self.check_up_on(&fetched.families).await?;
-                }
+                let changed = self.store_listed(reached, seen, cursors).await?;
                 Ok::<_, Failure>((after, changed))
             };
             let (stored, following) = tokio::join!(storing, following);
@@ -156,19 +152,6 @@ impl Watched {
             ahead = following?;
         }
         Ok(Progress::Complete)
-    }
-
-    /// Where the provider does not tell what is gone from what may not be seen, only the list beside it
-    /// does.
-    async fn check_up_on(&self, families: &[(String, HashSet<String>)]) -> Result<usize, Failure> {
-        let mut changed = 0;
-        if self.context.definition().hides() {
-            for (parent, listed) in families {
-                let checked = self.check_up_on_children(parent, listed, Priority::Sweep);
-                changed += checked.await?;
-            }
-        }
-        Ok(changed)
     }
 
     /// Stores that the page that was stored last has no doubts left: nothing need be read again when
@@ -189,9 +172,9 @@ impl Watched {
             return Ok(());
         };
         let (from, priority) = (run.bounds(self), run.priority());
-        let mut course = Course::default();
+        let mut trail = Trail::default();
         let at = at.as_ref();
-        let fetched = self.fetch(from, at, priority, &mut course).await?;
+        let fetched = self.fetch(from, at, priority, &mut trail).await?;
         let seen = self.observe(fetched.rows, priority).await?;
         let changed = self.store_listed(fetched.reached, seen, Vec::new()).await?;
         run.changed += changed as u64;
@@ -211,6 +194,12 @@ impl Watched {
         };
         run.records += fetched.rows.len() as u64;
         run.turned |= fetched.turned;
+        for parent in &fetched.whole {
+            run.parents = run.parents.wrapping_add(self.mark(parent));
+        }
+        for unseen in &fetched.unseen {
+            run.unseen.add(unseen);
+        }
         run.extent.newest = run.extent.newest.or(fetched.newest);
         let at = run.at.take();
         if at.is_none() {
@@ -218,8 +207,7 @@ impl Watched {
         }
         let listed = run.sweep.as_mut().and_then(|sweep| {
             sweep.listed = fetched.next.is_none();
-            let ids = fetched.rows.iter().map(|(row, _)| row.upstream_id.as_str());
-            let note = self.note_of_listed(sweep.listed_notes, ids);
+            let note = self.note_of_listed(sweep.listed_notes, fetched);
             // An empty one would not be kept.
             sweep.listed_notes += u32::from(!note.body.is_empty());
             (!note.body.is_empty()).then_some(note)
@@ -237,7 +225,7 @@ impl Watched {
         let completed_at = self.context.now();
         let is_complete = run.aim.is_complete();
         if is_complete {
-            state.version = run.version;
+            state.version.clone_from(&run.version);
             state.first_completed_at.get_or_insert(completed_at);
             state.max_age_days = run.max_age_days;
             state.doubtful = None;
@@ -255,10 +243,9 @@ impl Watched {
         if is_complete {
             state.followed_to.get_or_insert(covered);
         }
-        let may_have_shifted = run.turned && self.collection().has_numbered_pages();
-        if may_have_shifted && run.changed > 0 && state.repeated < REPEATED {
+        if state.repeated < REPEATED && self.may_have_passed_over(&run) {
             state.repeated += 1;
-            state.queued.get_or_insert(run.aim.again());
+            state.queued = Some(also(state.queued.take(), run.aim.again()));
         } else {
             state.repeated = 0;
             if matches!(run.aim, Aim::Follow(_)) {
@@ -266,6 +253,15 @@ impl Watched {
                 state.followed_to = Some(covered);
             }
         }
+        if is_complete {
+            state.parents = Some(run.parents);
+        } else if matches!(run.aim, Aim::Follow(_))
+            && state.parents.is_some_and(|known| known != run.parents)
+        {
+            // What changed is not all that there is of those that were not listed before.
+            state.queued = Some(also(state.queued.take(), Aim::Relist(None)));
+        }
+        state.unseen = Some(run.unseen).filter(|unseen| unseen.lists > 0);
         if !run.aim.is_routine() {
             state.last = Some(Finished {
                 started_at: run.started_at,
@@ -274,6 +270,19 @@ impl Watched {
             });
         }
         state.run = None;
+    }
+
+    /// Whether a record may be on none of the pages that were read: what is removed from one shifts those
+    /// that follow. Of what was not known when everything was read, nothing tells that.
+    fn may_have_passed_over(&self, run: &Run) -> bool {
+        let collection = self.collection();
+        let shifts = run.turned && collection.has_numbered_pages() && !collection.immutable;
+        let removed = match (run.aim.is_complete(), &run.sweep) {
+            (true, Some(sweep)) => sweep.gone > 0,
+            (true, None) => run.aim == Aim::Initial,
+            (false, _) => run.changed > 0,
+        };
+        shifts && removed
     }
 
     /// The stored form of a state.
@@ -303,6 +312,14 @@ impl Watched {
     }
 }
 
+/// What is to be read for both.
+fn also(queued: Option<Aim>, aim: Aim) -> Aim {
+    match queued {
+        Some(queued) if queued.is_complete() || !aim.is_complete() => queued,
+        _ => aim,
+    }
+}
+
 /// The lesser of two greatest ages; `None` is any age.
 pub(super) fn narrower(one: Option<u32>, other: Option<u32>) -> Option<u32> {
     match (one, other) {
@@ -321,6 +338,10 @@ pub(super) fn words(at: &PageCursor) -> String {
         PageCursor::List { number, at } => {
             let at = at.as_deref().map_or("its beginning".to_owned(), words);
             format!("list {}, {at}", number + 1)
+        }
+        PageCursor::Below { rest, .. } => {
+            let parents = rest.iter().map(|within| within.parent.as_str());
+            format!("below {}", parents.collect::<Vec<_>>().join(", "))
         }
     }
 }

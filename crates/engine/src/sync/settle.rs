@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use headrace_model::provider::{Failure as Upstream, Row};
+use headrace_model::provider::Row;
 use headrace_model::quota::Priority;
 use headrace_model::record::{Content, Mark, Observation, Origin, Version};
 use headrace_model::{RecordId, Timestamp};
@@ -13,7 +13,6 @@ use headrace_store::{CursorWrite, Outcome};
 use super::context::{Found, Watched};
 use super::failure::Failure;
 use super::poll::FUTURE;
-use crate::outbound::CallError;
 
 /// Reads by id that are under way at once for one collection. The budget may allow fewer.
 pub(super) const AT_ONCE: usize = 4;
@@ -22,13 +21,31 @@ pub(super) const AT_ONCE: usize = 4;
 /// after so many times.
 const ROUNDS: u32 = 6;
 
-/// What it means that a record is gone or may not be seen any more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hidden {
-    /// It is gone: the credential may see those beside it, and they were just listed without it.
-    IsGone,
-    /// Nobody knows.
-    IsRefused,
+/// What reads by id found.
+#[derive(Default)]
+pub(super) struct Looked {
+    /// What is there or is gone.
+    pub(super) seen: Vec<Observation>,
+    /// What may be gone or not to be seen any more, and when that was said: the provider says the same
+    /// of both.
+    pub(super) hidden: Vec<(String, Timestamp)>,
+    /// What the provider refuses to read.
+    pub(super) refused: Vec<String>,
+}
+
+impl Looked {
+    /// Takes all that is hidden for gone.
+    pub(super) fn hidden_is_gone(&mut self) {
+        let gone = self.hidden.drain(..).map(|(id, at)| gone_read(id, at));
+        self.seen.extend(gone);
+    }
+
+    /// What was found, and all that was not.
+    pub(super) fn or_refused(mut self) -> (Vec<Observation>, Vec<String>) {
+        self.refused
+            .extend(self.hidden.into_iter().map(|(id, _)| id));
+        (self.seen, self.refused)
+    }
 }
 
 /// A record as it was seen in a list or by a read at this time.
@@ -113,14 +130,14 @@ impl Watched {
         seen: Vec<Observation>,
         cursors: Vec<CursorWrite>,
     ) -> Result<usize, Failure> {
-        self.settle(reached, seen, Hidden::IsRefused, cursors).await
+        self.settle(reached, seen, false, cursors).await
     }
 
     async fn settle(
         &self,
         reached: u64,
         seen: Vec<Observation>,
-        hidden: Hidden,
+        hidden_is_gone: bool,
         cursors: Vec<CursorWrite>,
     ) -> Result<usize, Failure> {
         let mut seen = self.admitted(seen).await?;
@@ -147,7 +164,7 @@ impl Watched {
                     });
             let doubts: Vec<_> = doubts.collect();
             seen = match self.collection().reads_by_id() {
-                true => self.look_again(doubts, hidden).await?,
+                true => self.look_again(doubts, hidden_is_gone).await?,
                 false => self.believed(reached, doubts)?,
             };
             if seen.is_empty() {
@@ -181,10 +198,15 @@ impl Watched {
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<usize, Failure> {
-        let reads = ids.into_iter().map(|id| (id, Origin::Read));
-        let (seen, refused) = self.look_for(reads, Hidden::IsGone, priority).await?;
-        self.note_refused(refused).await?;
-        self.settle(0, seen, Hidden::IsGone, Vec::new()).await
+        let mut looked = self.look_for(reads(ids), priority).await?;
+        looked.hidden_is_gone();
+        self.note_refused(looked.refused).await?;
+        self.store_gone(looked.seen).await
+    }
+
+    /// Stores what is gone. Of what is in doubt it is taken for gone, too, that it is hidden.
+    pub(super) async fn store_gone(&self, gone: Vec<Observation>) -> Result<usize, Failure> {
+        self.settle(0, gone, true, Vec::new()).await
     }
 
     /// Reads records by ids that a user gave or a late event names, and answers which of them the
@@ -219,35 +241,35 @@ impl Watched {
         ids: impl IntoIterator<Item = String>,
         priority: Priority,
     ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
-        let reads = ids.into_iter().map(|id| (id, Origin::Read));
-        self.look_for(reads, Hidden::IsRefused, priority).await
+        let looked = self.look_for(reads(ids), priority).await?;
+        Ok(looked.or_refused())
     }
 
-    async fn look_for(
+    /// Reads records by id, a few at once.
+    pub(super) async fn look_for(
         &self,
         reads: impl IntoIterator<Item = (String, Origin)>,
-        hidden: Hidden,
         priority: Priority,
-    ) -> Result<(Vec<Observation>, Vec<String>), Failure> {
+    ) -> Result<Looked, Failure> {
         let reads = reads.into_iter().map(|(id, origin)| async move {
-            match self.read_by_id(&id, priority).await {
-                Err(Failure::Call(CallError::Upstream { error, seen_at, .. }))
-                    if error.failure == Upstream::Hidden && hidden == Hidden::IsGone =>
-                {
-                    Ok((Some(gone(id, seen_at, origin)), None))
-                }
-                Ok(read) => Ok((read.map(|read| found(&id, read, origin)), None)),
-                Err(failure) if failure.is_of_this_record() => Ok((None, Some(id))),
-                Err(failure) => Err(failure),
-            }
+            let read = self.read_by_id(&id, priority).await;
+            Ok::<_, Failure>((id, origin, read))
         });
-        let looked: Vec<(Option<Observation>, Option<String>)> =
-            stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let (seen, refused): (Vec<_>, Vec<_>) = looked.into_iter().unzip();
-        Ok((
-            seen.into_iter().flatten().collect(),
-            refused.into_iter().flatten().collect(),
-        ))
+        let mut reads = std::pin::pin!(stream::iter(reads).buffered(AT_ONCE));
+        let mut looked = Looked::default();
+        while let Some((id, origin, read)) = reads.try_next().await? {
+            match read {
+                Ok(read) => looked
+                    .seen
+                    .extend(read.map(|read| found(&id, read, origin))),
+                Err(failure) => match failure.hidden_at() {
+                    Some(at) => looked.hidden.push((id, at)),
+                    None if failure.is_of_this_record() => looked.refused.push(id),
+                    None => return Err(failure),
+                },
+            }
+        }
+        Ok(looked)
     }
 
     /// Reads what is in doubt. What the provider refuses to read is noted: what was in doubt is nowhere
@@ -255,13 +277,16 @@ impl Watched {
     async fn look_again(
         &self,
         doubts: Vec<(Observation, Mark)>,
-        hidden: Hidden,
+        hidden_is_gone: bool,
     ) -> Result<Vec<Observation>, Failure> {
         let reads = doubts
             .into_iter()
             .map(|(shown, mark)| (shown.upstream_id, Origin::Recheck(mark)));
-        let looked = self.look_for(reads, hidden, Priority::Refetch);
-        let (seen, refused) = looked.await?;
+        let mut looked = self.look_for(reads, Priority::Refetch).await?;
+        if hidden_is_gone {
+            looked.hidden_is_gone();
+        }
+        let (seen, refused) = looked.or_refused();
         self.note_refused(refused).await?;
         Ok(seen)
     }
@@ -331,6 +356,10 @@ impl Watched {
         let held = store.record(self.context.sync.stream_id, record).await?;
         Ok(held.map(|row| row.data))
     }
+}
+
+fn reads(ids: impl IntoIterator<Item = String>) -> impl Iterator<Item = (String, Origin)> {
+    ids.into_iter().map(|id| (id, Origin::Read))
 }
 
 fn is_change(outcome: &Outcome) -> bool {

@@ -7,7 +7,7 @@ use headrace_model::Timestamp;
 use headrace_model::provider::PageCursor;
 use serde::{Deserialize, Serialize};
 
-use super::SyncError;
+use super::{SyncError, families};
 
 /// The state of a collection.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -41,8 +41,33 @@ pub(super) struct CollectionState {
     pub(super) max_age_days: Option<u32>,
     /// Changes of this time are lost; deletes of this time are not known.
     pub(super) gap: Option<Gap>,
+    /// The sum of the parents whose children were listed when everything was read: where another one is
+    /// listed, or one no more, its children are not known or not looked after.
+    pub(super) parents: Option<u64>,
+    /// Lists of children that the last reading could not see.
+    pub(super) unseen: Option<Unseen>,
     /// So many records were found to be gone that none was deleted.
     pub(super) doubtful: Option<Doubtful>,
+}
+
+/// Lists of children that cannot be seen.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Unseen {
+    /// How many.
+    pub(super) lists: u64,
+    /// The parent of one of them, and what the provider says.
+    pub(super) parent: String,
+    pub(super) why: String,
+}
+
+impl Unseen {
+    pub(super) fn add(&mut self, unseen: &families::Unseen) {
+        if self.lists == 0 {
+            self.parent.clone_from(&unseen.parent);
+            self.why.clone_from(&unseen.why);
+        }
+        self.lists += 1;
+    }
 }
 
 /// More records are gone than is likely.
@@ -73,6 +98,12 @@ pub(super) struct Run {
     pub(super) changed: u64,
     #[serde(default)]
     pub(super) turned: bool,
+    /// The sum of the parents whose children were listed ([`CollectionState::parents`]), and those of which
+    /// they could not be.
+    #[serde(default)]
+    pub(super) parents: u64,
+    #[serde(default)]
+    pub(super) unseen: Unseen,
     /// The page to read next; `None` for the first.
     pub(super) at: Option<PageCursor>,
     /// The page that was stored last, if doubts about its records may be left. After a crash it is
@@ -268,6 +299,8 @@ mod tests {
             records: 300,
             changed: 3,
             turned: true,
+            parents: 5,
+            unseen: Unseen::default(),
             at: Some(PageCursor::Token {
                 token: "t".to_owned(),
             }),

@@ -10,13 +10,14 @@
 use std::collections::HashSet;
 
 use headrace_model::quota::Priority;
-use headrace_model::record::{Content, Observation};
-use headrace_model::{LaneNo, Timestamp};
+use headrace_model::record::{Content, Observation, Origin};
+use headrace_model::{LaneNo, RecordId, Timestamp};
 use headrace_store::{Range, Selection};
 
 use super::context::Watched;
 use super::failure::Failure;
 use super::notes::{self, KEPT, Note};
+use super::settle::{self, Looked};
 use super::state::{CollectionState, Doubtful, Run, Sweep};
 
 /// Entries that are looked at in one step, and those that are read by id.
@@ -98,7 +99,8 @@ impl Watched {
             let step = self.not_listed(lane, &sweep, &seen).await?;
             sweep.after = step.after;
             if !step.missing.is_empty() {
-                let (looked, refused) = self.look_each(step.missing, Priority::Sweep).await?;
+                let looked = self.look_for_each(step.missing, &seen).await?;
+                let (looked, refused) = looked.or_refused();
                 self.note_refused(refused).await?;
                 let (gone, present): (Vec<_>, Vec<_>) = looked
                     .into_iter()
@@ -115,9 +117,30 @@ impl Watched {
         }
         for number in 0..sweep.gone_notes {
             let gone = self.gone(number).await?;
-            self.store(gone, Vec::new()).await?;
+            self.store_gone(gone).await?;
         }
         self.end(state, run, None).await
+    }
+
+    /// Reads what was not listed. What is hidden is gone where the list of its parent was seen without it.
+    async fn look_for_each(
+        &self,
+        missing: Vec<String>,
+        seen: &HashSet<[u8; KEPT]>,
+    ) -> Result<Looked, Failure> {
+        let reads = missing.into_iter().map(|id| (id, Origin::Read));
+        let mut looked = self.look_for(reads, Priority::Sweep).await?;
+        for (id, at) in std::mem::take(&mut looked.hidden) {
+            let record = RecordId::of(self.context.id, &self.id, &id);
+            let (store, stream) = (&self.context.parts.store, self.context.sync.stream_id);
+            let parent = store.parent(stream, record).await?;
+            let mark = parent.map(|parent| notes::kept(self.parent_record(&parent)));
+            match mark.is_some_and(|mark| seen.contains(&mark)) {
+                true => looked.seen.push(settle::gone_read(id, at)),
+                false => looked.hidden.push((id, at)),
+            }
+        }
+        Ok(looked)
     }
 
     /// Stores what a step found, and how far it came.
@@ -157,6 +180,7 @@ impl Watched {
         self.finish(&mut after, run);
         if doubtful.is_some() {
             after.gap = state.gap;
+            after.queued.clone_from(&state.queued);
         }
         after.doubtful = doubtful;
         let mut cursors = vec![self.document(&after)?];

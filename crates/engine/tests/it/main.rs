@@ -21,6 +21,7 @@ mod sync_deletes;
 mod sync_doubts;
 mod sync_every;
 mod sync_failures;
+mod sync_families;
 mod sync_follow;
 mod sync_harness;
 mod sync_links;

@@ -11,10 +11,9 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use headrace_engine::sync::CollectionStatus;
+use headrace_engine::sync::Reread;
 use headrace_model::Timestamp;
 use headrace_sandbox::stripe::StripeOptions;
-use headrace_store::Row;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -35,21 +34,6 @@ get = { link = "at" }
 updated = { take = "changed", format = "rfc3339_seconds", from = "since" }
 follow = { every = "1d", overlap = "1m" }
 without = "is_a_film"
-"#;
-
-const CASES: &str = r#"
-[case]
-title = "Cases"
-list = "/cases"
-get = "/cases/{id}"
-relist.every = "1d"
-
-[map]
-title = "Maps"
-list = "/cases/{parent}/maps"
-get = "/maps/{id}"
-parent = { collection = "case", id = "case" }
-relist.every = "1d"
 "#;
 
 /// What there is by id, and what was asked.
@@ -241,78 +225,26 @@ async fn what_shifts_between_numbered_pages_is_not_passed_over() {
     world.end().await;
 }
 
-/// Maps by their cases. What is not there, or not to be seen, is answered alike.
-type Cases = Arc<Mutex<BTreeMap<u64, Vec<u64>>>>;
-
-fn unseen() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({"error": "unseen"}))).into_response()
-}
-
-fn listed(ids: impl Iterator<Item = u64>) -> Response {
-    Json(Value::Array(ids.map(|id| json!({"id": id})).collect())).into_response()
-}
-
-fn cases() -> (Cases, Router) {
-    let cases = Cases::default();
-    let list = async |State(cases): State<Cases>| listed(cases.lock().unwrap().keys().copied());
-    let maps = async |State(cases): State<Cases>, Segment(id): Segment<u64>| {
-        let cases = cases.lock().unwrap();
-        let maps = cases.get(&id).map(|maps| listed(maps.iter().copied()));
-        maps.unwrap_or_else(unseen)
-    };
-    let one = async |State(cases): State<Cases>, Segment(id): Segment<u64>| {
-        let cases = cases.lock().unwrap();
-        match cases.contains_key(&id) || cases.values().flatten().any(|map| *map == id) {
-            true => Json(json!({"id": id})).into_response(),
-            false => unseen(),
-        }
-    };
-    let router = Router::new()
-        .route("/cases", get(list))
-        .route("/cases/{id}", get(one))
-        .route("/cases/{id}/maps", get(maps))
-        .route("/maps/{id}", get(one));
-    (Arc::clone(&cases), router.with_state(cases))
-}
-
-/// A map that its case no longer lists is gone. One whose case cannot be seen may only be hidden.
+/// A book was lent, and another stands in its place: what became of it nobody knows.
 #[tokio::test]
-async fn what_may_only_be_hidden_is_never_taken_for_deleted() {
-    let (cases, router) = cases();
-    *cases.lock().unwrap() = BTreeMap::from([(1, vec![10, 11]), (2, vec![20])]);
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (address, server) = headrace_sandbox::serve(router, any).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::new(StripeOptions::default(), &[]).await;
-    let ids = ["shelf:case", "shelf:map"];
-    define_with(&mut rig, folder.path(), address, "", CASES, &ids).await;
-    let supervisor = rig.start().await;
-    rig.until_read().await;
-    *cases.lock().unwrap() = BTreeMap::from([(1, vec![10])]);
-    for id in ids {
-        supervisor.check(rig.sync, id).await.unwrap();
-    }
-    let deleted = |rows: &[Row]| -> Vec<String> {
-        let deleted = rows.iter().filter(|row| row.deleted);
-        deleted.map(|row| row.upstream_id.clone()).collect()
-    };
-    rig.until_stream("the map that is not listed is gone", |rows| {
-        deleted(rows) == ["11"]
-    })
-    .await;
-    rig.until("what cannot be seen is told", |status| {
-        let told = |collection: &CollectionStatus| {
-            collection
-                .notes
-                .iter()
-                .any(|note| note.contains("refuses to show"))
-        };
-        status.collections.iter().all(told)
-    })
-    .await;
-    assert_eq!(deleted(&rig.rows().await), ["11"]);
-    rig.stop().await;
-    server.abort();
+async fn another_record_in_its_place_is_no_word_of_a_record() {
+    let mut world = World::with(2).await;
+    world.shelf.lock().unwrap().books.get_mut(&0).unwrap()["at"] =
+        json!("https://shelf.example.com/copies/1");
+    let supervisor = world.rig.start().await;
+    world.rig.until_read().await;
+    let wanted = Reread::UpstreamIds(vec!["0".to_owned()]);
+    let reading = supervisor.backfill(world.rig.sync, "shelf:book", wanted);
+    reading.await.unwrap();
+    world
+        .rig
+        .until("what could not be read is told", |status| {
+            let notes = &status.collections[0].notes;
+            notes.iter().any(|note| note.contains("refuses to show 1"))
+        })
+        .await;
+    world.until_equal().await;
+    world.end().await;
 }
 
 #[tokio::test]

@@ -284,6 +284,12 @@ impl Rig {
         self.supervisor.take().unwrap().shutdown().await;
     }
 
+    /// Has changes of a collection looked for.
+    pub(crate) async fn check(&self, collection: &str) {
+        let supervisor = self.supervisor.as_ref().unwrap();
+        supervisor.check(self.sync, collection).await.unwrap();
+    }
+
     pub(crate) async fn status(&self) -> SyncStatus {
         self.supervisor
             .as_ref()

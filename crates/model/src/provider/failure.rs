@@ -100,11 +100,6 @@ impl Definition {
         }
     }
 
-    /// Whether it says the same of what is gone and of what may not be seen any more.
-    pub fn hides(&self) -> bool {
-        !self.errors.hidden.is_empty()
-    }
-
     /// How much of the budget is left, where the headers of an answer tell.
     pub fn left<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Option<Left> {
         let told = self.limits_left.as_ref()?;
@@ -187,12 +182,12 @@ impl Said {
             Failure::Throttled(after)
         } else if shows(&errors.reauthorize) {
             Failure::Reauthorize
-        } else if shows(&errors.forbidden) {
-            Failure::Forbidden
         } else if shows(&errors.gone) {
             Failure::Gone
         } else if shows(&errors.hidden) {
             Failure::Hidden
+        } else if shows(&errors.forbidden) {
+            Failure::Forbidden
         } else if self.status >= 500 || shows(&errors.retry) || decided == Some(true) {
             // Also where the provider says not to try again: it means this call, not this time.
             Failure::Retry(after)
@@ -204,7 +199,13 @@ impl Said {
     fn shows<'h>(&self, sign: &Sign, header: &impl Fn(&str) -> Option<&'h str>) -> bool {
         let status = sign.status.is_none_or(|status| status.holds(self.status));
         let code = sign.code.is_none() || sign.code == self.code;
-        let message = sign.message.is_none() || sign.message == self.message;
+        let message = sign.message.as_deref().is_none_or(|sign| {
+            let message = self.message.as_deref();
+            message.is_some_and(|message| match sign.strip_suffix('*') {
+                Some(beginning) => message.starts_with(beginning),
+                None => message == sign,
+            })
+        });
         let param = sign.param.is_none() || sign.param == self.param;
         let header = sign.header.as_ref().is_none_or(|sign| {
             let found = header(&sign.name);

@@ -88,6 +88,22 @@ pub enum PageCursor {
         /// Where in it; at its first page for `None`.
         at: Option<Box<Self>>,
     },
+    /// In the lists of some parents that have more pages than one, before other parents.
+    Below {
+        /// Where in these lists.
+        rest: Vec<Within>,
+        /// Where to go on in the list of parents then; `None` at its end.
+        next: Option<Box<Self>>,
+    },
+}
+
+/// A place in the list of a parent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Within {
+    /// The parent's id.
+    pub parent: String,
+    /// Where in its list.
+    pub at: PageCursor,
 }
 
 impl PageCursor {
@@ -96,7 +112,7 @@ impl PageCursor {
         match self {
             Self::After { created, .. } => *created,
             Self::At { created } => Some(*created),
-            Self::Token { .. } | Self::Link { .. } => None,
+            Self::Token { .. } | Self::Link { .. } | Self::Below { .. } => None,
             Self::List { at, .. } => at.as_ref()?.created(),
         }
     }
@@ -266,7 +282,8 @@ impl List {
             PageCursor::At { .. }
             | PageCursor::Token { .. }
             | PageCursor::Link { .. }
-            | PageCursor::List { .. } => None,
+            | PageCursor::List { .. }
+            | PageCursor::Below { .. } => None,
         }
     }
 

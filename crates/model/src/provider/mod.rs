@@ -30,7 +30,7 @@ pub use failure::{Failure, Left, UpstreamError, http_date};
 pub use feed::{Action, Event, EventPage, Events, Feed, Routed};
 pub use format::{FieldKind, Order, TimeFormat};
 pub use link::{LinkError, MAX_QUERY, next_query};
-pub use list::{Above, Listing, PageCursor, PageError};
+pub use list::{Above, Listing, PageCursor, PageError, Within};
 pub use nested::{Part, Truncated};
 pub use problem::Problem;
 pub use request::{Method, Request, RequestError};

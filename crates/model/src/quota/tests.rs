@@ -69,6 +69,61 @@ fn what_the_provider_says_is_left_counts() {
     assert_eq!(quota.grant(ms(1_000)), Grant::WaitUntil(ms(10_000)));
 }
 
+/// Asks again as soon as somebody went, and answers how often the backfill did.
+#[test]
+fn what_follows_changes_leaves_a_backfill_its_turn() {
+    let mut quota = Quota::new(limit(90, 1.0, 0));
+    let mut backfilled = 0;
+    quota.ask(Priority::Changes, None);
+    quota.ask(Priority::Backfill, None);
+    for round in 0..900 {
+        // The budget is used up all the time.
+        let now = ms(round * 10);
+        if let Grant::Go(ticket) = quota.grant(now) {
+            backfilled += u32::from(ticket.priority == Priority::Backfill);
+            quota.done(now, None, Ended::Normal);
+            quota.ask(ticket.priority, None);
+        }
+    }
+    assert!((70..110).contains(&backfilled), "{backfilled}");
+}
+
+#[test]
+fn nobody_goes_before_a_write() {
+    let mut quota = Quota::new(limit(100, 1.0, 0));
+    let backfill = quota.ask(Priority::Backfill, None);
+    for _ in 0..20 {
+        let write = quota.ask(Priority::Write, None);
+        assert_eq!(quota.grant(ms(0)), Grant::Go(write));
+    }
+    assert_eq!(quota.grant(ms(0)), Grant::Go(backfill));
+}
+
+#[test]
+fn the_rest_that_the_provider_tells_of_is_kept_for_writes() {
+    let mut quota = Quota::new(limit(1_000, 1.0, 0));
+    let resets_in = Duration::from_secs(9);
+    let mut told = |requests| {
+        let write = quota.ask(Priority::Write, None);
+        assert_eq!(quota.grant(ms(0)), Grant::Go(write));
+        let left = Ended::Left {
+            requests,
+            resets_in,
+        };
+        quota.done(ms(0), None, left);
+        let backfill = quota.ask(Priority::Backfill, None);
+        let goes = quota.grant(ms(0)) == Grant::Go(backfill);
+        quota.forget(backfill);
+        goes.then(|| quota.done(ms(0), None, Ended::Normal));
+        goes
+    };
+    // Of 100, a fifth is not for a backfill, whatever the limit says.
+    assert!(told(100));
+    assert!(told(21));
+    assert!(!told(20));
+    assert!(!told(1));
+}
+
 #[test]
 fn a_used_up_share_holds_back_its_own_sync_only() {
     let mut quota = Quota::new(limit(100, 1.0, 0));

@@ -162,6 +162,12 @@ fn compile_events(
             "a collection with events needs get: some events' objects cannot be used as they are",
         );
     }
+    if let Some(GetFile::Link(_)) = file.get.as_ref().map(Spanned::get_ref) {
+        at.problem(
+            &events.feed,
+            "a collection with events needs get with the record's id: of a record that was never seen no link is known",
+        );
+    }
     let feed = provider
         .feeds
         .iter()
@@ -253,6 +259,12 @@ fn compile_follow(
     let follow = place.get_ref();
     if let Some(list) = &follow.list {
         at.path(list, parents(file));
+    }
+    if !file.and_list.is_empty() {
+        at.problem(
+            place,
+            "a collection with `and_list` cannot be followed: changes would be looked for in one of its lists",
+        );
     }
     match &file.updated {
         None => at.problem(place, "what changed is told by `updated`, which is missing"),

@@ -120,3 +120,26 @@ fn failures_in_disguise_need_a_sign() {
     assert!(provider.is_failure(200, br#"{"error":{"code":"rate_limit"}}"#));
     assert!(!provider.is_failure(200, br#"{"data":[]}"#));
 }
+
+#[test]
+fn a_message_is_compared_by_its_beginning_and_what_is_hidden_before_what_is_forbidden() {
+    let provider = FILES[0].1.replace(
+        "forbidden = [",
+        "hidden = [{ status = \"403\", message = \"Nobody knows\" }]\nforbidden = [",
+    );
+    let provider = provider.replace(
+        "throttled = [",
+        "throttled = [{ status = \"403\", message = \"Slow down*\" }, ",
+    );
+    assert!(provider.contains("Nobody knows") && provider.contains("Slow down*"));
+    let files = [("provider.toml", &*provider), FILES[1]];
+    let provider = Definition::compile("stripe", &files).unwrap();
+    let failure = |message: &str| {
+        let body = format!(r#"{{"error":{{"message":"{message}"}}}}"#);
+        provider.error(403, |_| None, body.as_bytes()).failure
+    };
+    assert_eq!(failure("Slow down, please."), Failure::Throttled(None));
+    assert_eq!(failure("Slow dow"), Failure::Forbidden);
+    assert_eq!(failure("Nobody knows"), Failure::Hidden);
+    assert_eq!(failure("Nobody knows it"), Failure::Forbidden);
+}

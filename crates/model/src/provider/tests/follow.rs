@@ -47,16 +47,8 @@ updated = { take = "changed", format = "rfc3339" }
 follow = { every = "1m", overlap = "10s", list = "/films?sort=changed&direction=desc" }
 "#;
 
-fn compile(provider: &str, collections: &str) -> Result<Definition, Vec<Problem>> {
-    let files = [
-        ("provider.toml", provider),
-        ("collections.toml", collections),
-    ];
-    Definition::compile("shelf", &files)
-}
-
 fn shelf() -> Definition {
-    compile(PROVIDER, COLLECTIONS).unwrap()
+    small(PROVIDER, COLLECTIONS).unwrap()
 }
 
 #[test]
@@ -83,6 +75,31 @@ fn an_address_takes_what_it_needs_of_the_parent() {
             "{refused}"
         );
     }
+}
+
+/// What cannot be done is told where it is asked for, not where it would go wrong.
+#[test]
+fn what_cannot_be_followed_or_found_is_told() {
+    let told = |collections: &str| {
+        let problems = small(PROVIDER, collections).unwrap_err();
+        problems[0].to_string()
+    };
+    let in_lists = COLLECTIONS.replace(
+        "list = \"/films?sort=made\"",
+        "list = \"/films?sort=made\"\nand_list = [\"/old\"]",
+    );
+    let said = told(&in_lists);
+    assert!(said.contains("`and_list` cannot be followed"), "{said}");
+    let by_events = COLLECTIONS.replace(
+        "get = { link = \"links.self\" }",
+        "get = { link = \"links.self\" }\nevents = { feed = \"news\", types = [\"book.*\"] }",
+    );
+    let said = small(PROVIDER, &by_events).unwrap_err();
+    let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|said| said.contains("no link is known")),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -261,7 +278,7 @@ fn mistakes_are_told() {
     ] {
         let broken = COLLECTIONS.replacen(from, to, 1);
         assert_ne!(broken, COLLECTIONS, "{from}");
-        let problems = compile(PROVIDER, &broken).unwrap_err();
+        let problems = small(PROVIDER, &broken).unwrap_err();
         let told = problems
             .iter()
             .any(|problem| problem.to_string().contains(message));

@@ -46,14 +46,6 @@ parent = { collection = "book", id = "book" }
 relist.every = "1h"
 "#;
 
-fn compile(provider: &str, collections: &str) -> Result<Definition, Vec<Problem>> {
-    let files = [
-        ("provider.toml", provider),
-        ("collections.toml", collections),
-    ];
-    Definition::compile("shelf", &files)
-}
-
 fn next_in<'a>(lines: &[&'a str]) -> Result<Option<&'a str>, LinkError> {
     let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
     next_query(&lines)
@@ -133,7 +125,7 @@ fn what_is_no_link_to_a_next_page_is_an_error_and_never_an_end() {
 
 #[test]
 fn each_page_is_asked_for_at_the_address_of_the_list() {
-    let shelf = compile(SHELF, BOOKS).unwrap();
+    let shelf = small(SHELF, BOOKS).unwrap();
     let list = |name: &str, cursor: Option<&PageCursor>| {
         let collection = shelf.collection(name).unwrap();
         let parent = collection.parent.as_ref().map(|_| "a?b");
@@ -191,7 +183,7 @@ fn each_page_is_asked_for_at_the_address_of_the_list() {
 
 #[test]
 fn a_feed_is_paged_by_links_too() {
-    let shelf = compile(SHELF, BOOKS).unwrap();
+    let shelf = small(SHELF, BOOKS).unwrap();
     let feed = shelf.feed("news").unwrap();
     let mut answer = Answer {
         body: br#"{"items":[{"id":1,"type":"a","at":5,"book":{}}]}"#,
@@ -209,7 +201,7 @@ fn a_feed_is_paged_by_links_too() {
 
 #[test]
 fn an_answer_may_be_the_array_itself() {
-    let shelf = compile(&SHELF.replace("records = \"items\", ", ""), BOOKS).unwrap();
+    let shelf = small(&SHELF.replace("records = \"items\", ", ""), BOOKS).unwrap();
     let books = shelf.collection("book").unwrap();
     let read = |body: &str| books.parse_page(&Listing::default(), &plain(body));
     let page = read(r#" [ {"id":1}, {"id":"b"} ] "#).unwrap();
@@ -223,7 +215,7 @@ fn an_answer_may_be_the_array_itself() {
 #[test]
 fn lists_inside_records_cannot_be_paged_by_links() {
     let problems = |provider: &str, collections: &str| {
-        let problems = compile(provider, collections).unwrap_err();
+        let problems = small(provider, collections).unwrap_err();
         let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
         texts.join("\n")
     };
@@ -258,7 +250,7 @@ fn the_plan_tells_that_a_list_begins_anew_without_its_link() {
         "[credentials.key]",
         &format!("{created}\n[credentials.key]"),
     );
-    let plan = |provider: &str| compile(provider, BOOKS).unwrap().plan().join("\n");
+    let plan = |provider: &str| small(provider, BOOKS).unwrap().plan().join("\n");
     assert!(plan(&by_link).contains(told));
     let by_record = by_link.replace(
         "next = \"link\"",

@@ -57,3 +57,12 @@ pub(super) fn fields(given: &[(&str, &str)]) -> BTreeMap<String, String> {
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect()
 }
+
+/// A provider of two files.
+pub(super) fn small(provider: &str, collections: &str) -> Result<Definition, Vec<Problem>> {
+    let files = [
+        ("provider.toml", provider),
+        ("collections.toml", collections),
+    ];
+    Definition::compile("shelf", &files)
+}

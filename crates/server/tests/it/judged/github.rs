@@ -185,7 +185,7 @@ impl Account {
             let mut expected = BTreeMap::new();
             for collection in SERVED {
                 let id = match collection {
-                    "commit" => "sha",
+                    "commit" => "node_id",
                     _ => "id",
                 };
                 let objects = self.list(collection).await;
