@@ -8,7 +8,7 @@ use headrace_model::provider::{Left, Method, UpstreamError, http_date};
 use headrace_model::quota::Ended;
 use headrace_model::retry::Class;
 use reqwest::Url;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue};
 
 use super::transport::same_host;
 use super::{Account, Call, CallError, Outbound, Response};
@@ -79,9 +79,15 @@ impl Outbound {
         };
         let method = match call.request.method {
             Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
         };
         let mut request = reqwest::Request::new(method, url);
         *request.headers_mut() = account.headers().clone();
+        if let Some(body) = &call.request.body {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(CONTENT_TYPE, json);
+            *request.body_mut() = Some(body.clone().into());
+        }
         let (sent, begun_at) = (self.monotonic.now(), self.clock.now());
         let mut response = self.transport.exchange(request).await.map_err(network)?;
         self.learn_time(account, response.headers(), sent);

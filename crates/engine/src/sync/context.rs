@@ -240,10 +240,17 @@ impl Watched {
         self.note_repaired(repaired);
         let row = match one {
             One::Gone => None,
+            One::Nothing => {
+                return Err(Failure::Instead {
+                    shown: None,
+                    asked: id.to_owned(),
+                    seen_at: response.seen_at,
+                });
+            }
             // At the place that the record named there is another one now.
             One::Present(row) if known.is_some() && row.upstream_id != id => {
-                return Err(Failure::Another {
-                    other: row.upstream_id,
+                return Err(Failure::Instead {
+                    shown: Some(row.upstream_id),
                     asked: id.to_owned(),
                     seen_at: response.seen_at,
                 });

@@ -33,11 +33,11 @@ pub(super) enum Failure {
         /// Its name.
         name: String,
     },
-    /// The provider shows another record in the place of the one that was asked for.
-    #[error("the provider shows {other} in the place of {asked}")]
-    Another {
+    /// The provider shows another record in the place of the one that was asked for, or nothing.
+    #[error("the provider shows {} in the place of {asked}", .shown.as_deref().unwrap_or("nothing"))]
+    Instead {
         /// What it shows.
-        other: String,
+        shown: Option<String>,
         /// What was asked for.
         asked: String,
         /// When it was asked.
@@ -81,7 +81,7 @@ impl Failure {
             Self::Store(StoreError::Fenced) => Next::Yield,
             Self::Store(StoreError::Closed) | Self::Stopped => Next::Stop,
             Self::Part(_)
-            | Self::Another { .. }
+            | Self::Instead { .. }
             | Self::Page(_)
             | Self::Store(_)
             | Self::Unsettled { .. }
@@ -123,7 +123,7 @@ impl Failure {
             Self::Call(CallError::Upstream { error, seen_at, .. }) => {
                 (error.failure == Upstream::Hidden).then_some(*seen_at)
             }
-            Self::Another { seen_at, .. } => Some(*seen_at),
+            Self::Instead { seen_at, .. } => Some(*seen_at),
             _ => None,
         }
     }
@@ -137,7 +137,7 @@ impl Failure {
     /// Whether it is one record that cannot be read: others may.
     pub(super) fn is_of_this_record(&self) -> bool {
         match self {
-            Self::Request(_) | Self::Another { .. } => true,
+            Self::Request(_) | Self::Instead { .. } => true,
             Self::Call(error) => matches!(
                 error.failure(),
                 Some(Upstream::Rejected | Upstream::Hidden | Upstream::UnknownCursor)
@@ -155,7 +155,7 @@ impl Failure {
             ),
             Self::Store(error) => format!("What was read of {what} could not be stored: {error}."),
             Self::NoNote { .. }
-            | Self::Another { .. }
+            | Self::Instead { .. }
             | Self::Part(_)
             | Self::Request(_)
             | Self::Unsettled { .. }

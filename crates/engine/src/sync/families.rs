@@ -137,7 +137,7 @@ impl Watched {
         let (one, _) = parent.collection().parse_one(&response.body)?;
         Ok(match one {
             One::Present(row) => Some((*row, response.seen_at)),
-            One::Gone => None,
+            One::Gone | One::Nothing => None,
         })
     }
 

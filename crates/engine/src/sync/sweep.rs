@@ -131,16 +131,51 @@ impl Watched {
         let reads = missing.into_iter().map(|id| (id, Origin::Read));
         let mut looked = self.look_for(reads, Priority::Sweep).await?;
         for (id, at) in std::mem::take(&mut looked.hidden) {
-            let record = RecordId::of(self.context.id, &self.id, &id);
-            let (store, stream) = (&self.context.parts.store, self.context.sync.stream_id);
-            let parent = store.parent(stream, record).await?;
-            let mark = parent.map(|parent| notes::kept(self.parent_record(&parent)));
-            match mark.is_some_and(|mark| seen.contains(&mark)) {
+            let is_gone = match self.known_parent(&id).await? {
+                None => false,
+                Some(parent) => {
+                    let mark = notes::kept(self.parent_record(&parent));
+                    seen.contains(&mark) || self.tells(parent).await?
+                }
+            };
+            match is_gone {
                 true => looked.seen.push(settle::gone_read(id, at)),
                 false => looked.hidden.push((id, at)),
             }
         }
         Ok(looked)
+    }
+
+    /// Whether what belongs to this record is gone when it is hidden: who may see the record may see all that
+    /// belongs to it, and what is gone takes it along. Of a record that is hidden as well, the one tells that
+    /// it belongs to.
+    async fn tells(&self, id: String) -> Result<bool, Failure> {
+        let definition = self.context.definition();
+        let (mut of, mut id) = (self.clone(), id);
+        while let Some(to) = &of.collection().belongs_to
+            && let Some(to) = definition.collection(&to.collection)
+            && let Some(to) = Self::new(&self.context, &to.id)
+        {
+            match to.read_one(&id, Priority::Sweep).await {
+                Ok(read) => return Ok(read.is_some()),
+                Err(failure) if failure.hidden_at().is_some() => {}
+                Err(failure) if failure.is_of_what_was_asked() => return Ok(false),
+                Err(failure) => return Err(failure),
+            }
+            match to.known_parent(&id).await? {
+                Some(parent) => id = parent,
+                None => return Ok(false),
+            }
+            of = to;
+        }
+        Ok(false)
+    }
+
+    /// The parent of a record, as the stream has it.
+    async fn known_parent(&self, id: &str) -> Result<Option<String>, Failure> {
+        let record = RecordId::of(self.context.id, &self.id, id);
+        let (store, stream) = (&self.context.parts.store, self.context.sync.stream_id);
+        Ok(store.parent(stream, record).await?)
     }
 
     /// Stores what a step found, and how far it came.

@@ -9,7 +9,7 @@ use super::feed::Events;
 use super::format::{FieldKind, TimeFile, VersionFile};
 use super::list::{List, Listing, PageCursor, PageError, clean};
 use super::nested::{Nested, Truncated};
-use super::request::{Request, RequestError, fill};
+use super::request::{Query, Request, RequestError, fill};
 use super::syntax::{Pattern, Template};
 use crate::Timestamp;
 use crate::json::{self, Path};
@@ -29,6 +29,8 @@ pub struct Collection {
     pub events: Option<Events>,
     /// The collection it is listed under, one parent at a time.
     pub parent: Option<Parent>,
+    /// The collection that its records belong to: who may see one of those may see all that belong to it.
+    pub belongs_to: Option<BelongsTo>,
     /// How often to list it again, where events do not tell of its changes.
     pub relist: Option<Relist>,
     /// How what changed is listed, where the provider can list so.
@@ -79,6 +81,15 @@ pub struct Parent {
     pub(super) embedded: Option<Path>,
 }
 
+/// The collection that the records of another belong to, in whose list they are not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BelongsTo {
+    /// Its name.
+    pub collection: String,
+    /// Where a record has the id of the one that it belongs to.
+    pub(super) id_path: Path,
+}
+
 /// Listing again instead of events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Relist {
@@ -105,6 +116,8 @@ pub(super) enum Get {
     At(Template),
     /// Where the record says itself.
     Link(Path),
+    /// By a document, which answers it at this path.
+    Query { query: Query, take: Path },
 }
 
 /// A page of records.
@@ -148,6 +161,8 @@ pub enum One {
     Present(Box<Row>),
     /// A stub that says that the record was deleted.
     Gone,
+    /// Nothing: it is gone, or may not be seen.
+    Nothing,
 }
 
 impl Collection {
@@ -188,6 +203,11 @@ impl Collection {
                 let link = record.and_then(|record| json::text(record, path));
                 let request = link.and_then(|link| Request::link(&link));
                 request.ok_or(RequestError::NoLink { collection })
+            }
+            Some(Get::Query { query, .. }) => {
+                let mut request = query.request();
+                request.push("id", upstream_id);
+                Ok(request)
             }
             None => Err(RequestError::ListsOnly { collection }),
         }
@@ -321,7 +341,15 @@ impl Collection {
 
     /// Reads the answer to [`Self::get`], and how many sequences of invalid UTF-8 were replaced.
     pub fn parse_one(&self, body: &[u8]) -> Result<(One, usize), PageError> {
-        let (data, repaired) = clean(body)?;
+        let (mut data, repaired) = clean(body)?;
+        if let Some(Get::Query { take, .. }) = &self.get {
+            let no_record = || PageError::NoRecords { path: take.clone() };
+            let record = json::get(&data, take).ok_or_else(no_record)?;
+            if record == b"null" {
+                return Ok((One::Nothing, repaired));
+            }
+            data = data.slice_ref(record);
+        }
         let row = self.row(0, data)?;
         let one = if row.gone {
             One::Gone
@@ -337,10 +365,9 @@ impl Collection {
             index,
             path: self.id_path.clone(),
         })?;
-        let parent_id = self
-            .parent
-            .as_ref()
-            .and_then(|parent| json::text(&data, &parent.id_path));
+        let parent = self.parent.as_ref().map(|parent| &parent.id_path);
+        let parent = parent.or(self.belongs_to.as_ref().map(|to| &to.id_path));
+        let parent_id = parent.and_then(|path| json::text(&data, path));
         let read = |time: &Option<TimeFile>| time.as_ref().and_then(|time| time.read(&data));
         Ok(Row {
             parent_id: parent_id.map(std::borrow::Cow::into_owned),

@@ -1,6 +1,7 @@
 //! Compiling: from the files' shapes to a definition that holds together.
 
 mod collections;
+mod graphql;
 mod provider;
 
 use std::collections::BTreeMap;

@@ -117,6 +117,11 @@ impl Definition {
     /// and refusals so.
     pub fn is_failure(&self, status: u16, body: &[u8]) -> bool {
         let errors = &self.errors;
+        if let Some(within) = &errors.within
+            && has_errors(within, body)
+        {
+            return true;
+        }
         let signs = [
             &errors.throttled,
             &errors.reauthorize,
@@ -137,6 +142,14 @@ impl Definition {
                 .any(|sign| suspicious(sign) && said.shows(sign, &|_| None))
         })
     }
+}
+
+/// Whether an answer has errors at this path.
+fn has_errors(within: &Path, body: &[u8]) -> bool {
+    let mut json = Vec::new();
+    let is_json = json::compact(body, &mut json).is_ok();
+    let found = json::get(&json, within).filter(|_| is_json);
+    found.is_some_and(|found| ![&b"null"[..], b"[]", b"{}", b"false"].contains(&found))
 }
 
 /// Reads the date of an HTTP header, such as `Sun, 06 Nov 1994 08:49:37 GMT`.

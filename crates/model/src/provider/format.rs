@@ -28,6 +28,7 @@ pub(super) struct ProviderFile {
     pub(super) credentials: BTreeMap<Spanned<String>, CredentialFile>,
     #[serde(default)]
     pub(super) check: Vec<CheckFile>,
+    pub(super) graphql: Option<GraphqlFile>,
     pub(super) limits: LimitsFile,
     pub(super) errors: Arc<ErrorsFile>,
     pub(super) page: PageFile,
@@ -36,12 +37,32 @@ pub(super) struct ProviderFile {
     pub(super) feeds: BTreeMap<Spanned<String>, FeedFile>,
 }
 
+/// Where a GraphQL API is, and the documents that its collections share.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GraphqlFile {
+    pub(super) path: Spanned<Template>,
+    pub(super) list: Spanned<String>,
+    pub(super) changed: Option<Spanned<String>>,
+    pub(super) one: Option<Spanned<String>>,
+}
+
+/// What a collection puts into the documents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SelectionFile {
+    pub(super) root: String,
+    pub(super) one: Option<String>,
+    pub(super) fields: String,
+}
+
 /// A table of `collections.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CollectionFile {
     pub(super) title: String,
-    pub(super) list: Spanned<Template>,
+    pub(super) list: Option<Spanned<Template>>,
+    pub(super) graphql: Option<Spanned<SelectionFile>>,
     #[serde(default)]
     pub(super) and_list: Vec<Spanned<Template>>,
     pub(super) get: Option<Spanned<GetFile>>,
@@ -53,6 +74,7 @@ pub(super) struct CollectionFile {
     pub(super) version: Option<VersionFile>,
     pub(super) events: Option<EventsFile>,
     pub(super) parent: Option<ParentFile>,
+    pub(super) belongs_to: Option<BelongsFile>,
     pub(super) relist: Option<RelistFile>,
     pub(super) follow: Option<Spanned<FollowFile>>,
     pub(super) without: Option<Path>,
@@ -173,7 +195,8 @@ pub(super) struct CredentialFieldFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckFile {
-    pub(super) get: Spanned<Template>,
+    pub(super) get: Option<Spanned<Template>>,
+    pub(super) query: Option<Spanned<String>>,
     pub(super) account: Option<Path>,
     pub(super) livemode: Option<Path>,
 }
@@ -199,6 +222,8 @@ pub(super) struct LeftFile {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ErrorsFile {
+    /// Where an answer has errors, whatever its status.
+    pub(super) within: Option<Path>,
     pub(super) code: Vec<Path>,
     pub(super) message: Vec<Path>,
     pub(super) param: Option<Path>,
@@ -315,8 +340,14 @@ pub(super) enum PageNext {
         take: Path,
         more: Path,
     },
-    /// By a token of the answer; the last page has none.
-    Token { send: String, take: Path },
+    /// By a token of the answer; the last page has none, or says that there is no more.
+    Token {
+        send: String,
+        take: Path,
+        more: Option<Path>,
+    },
+    /// As GraphQL connections do, by their `pageInfo`.
+    Connection,
     /// By the link of the answer's headers; the last page has none.
     Link,
 }
@@ -400,6 +431,13 @@ pub(super) struct ParentFile {
     pub(super) id: Path,
     pub(super) touched_by: Option<Spanned<Vec<Pattern>>>,
     pub(super) embedded: Option<Spanned<Path>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BelongsFile {
+    pub(super) collection: Spanned<String>,
+    pub(super) id: Path,
 }
 
 #[derive(Deserialize)]

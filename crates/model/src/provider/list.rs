@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Answer;
 use super::format::{Order, PageNext, SizeFile, TimeFile};
 use super::link::{LinkError, next_query};
-use super::request::{Request, RequestError, fill, segment};
+use super::request::{Query, Request, RequestError, fill, segment};
 use super::syntax::Template;
 use crate::Timestamp;
 use crate::json::{self, Path};
@@ -156,6 +156,8 @@ pub enum PageError {
 #[derive(Clone, Debug)]
 pub(super) struct List {
     pub(super) template: Template,
+    /// What is asked there, where it is a GraphQL API.
+    pub(super) query: Option<Query>,
     pub(super) records: Path,
     pub(super) order: Order,
     pub(super) size: Option<SizeFile>,
@@ -176,7 +178,11 @@ pub(super) struct Records {
 impl List {
     /// The request for one page of a list without a variable in its address.
     pub(super) fn request(&self, listing: &Listing<'_>) -> Request {
-        self.page(self.template.to_string(), listing)
+        let request = match &self.query {
+            Some(query) => query.request(),
+            None => Request::get(self.template.to_string()),
+        };
+        self.page(request, listing)
     }
 
     /// The request for one page of the list at the template's address for an id.
@@ -185,7 +191,7 @@ impl List {
         id: &str,
         listing: &Listing<'_>,
     ) -> Result<Request, RequestError> {
-        Ok(self.page(fill(&self.template, id)?, listing))
+        Ok(self.page(Request::get(fill(&self.template, id)?), listing))
     }
 
     /// The request for one page of the list below a record; `None` where the address needs what is not
@@ -202,12 +208,16 @@ impl List {
             let member = Path::parse(member).ok()?;
             segment(&json::text(parent.record?, &member)?)
         });
-        Some(self.page(path?, listing))
+        Some(self.page(Request::get(path?), listing))
     }
 
     /// The request for a page, with the names of variables in their places.
     pub(super) fn in_words(&self, listing: &Listing<'_>) -> Request {
-        self.page(self.template.in_words(), listing)
+        let request = match &self.query {
+            Some(query) => query.in_words(),
+            None => Request::get(self.template.in_words()),
+        };
+        self.page(request, listing)
     }
 
     /// Whether its address needs more of the parent than its id.
@@ -217,8 +227,7 @@ impl List {
             .any(|(name, _)| name.contains('.'))
     }
 
-    fn page(&self, path: String, listing: &Listing<'_>) -> Request {
-        let mut request = Request::get(path);
+    fn page(&self, mut request: Request, listing: &Listing<'_>) -> Request {
         if let (Some(PageCursor::Link { query }), PageNext::Link) = (listing.cursor, &self.next) {
             // The link says it all: also how many records, and from when.
             request.set_query(query);
@@ -228,7 +237,7 @@ impl List {
             let count = listing
                 .page_size
                 .map_or(size.max, |wanted| wanted.clamp(1, size.max));
-            request.push(&size.send, &count.to_string());
+            request.push_number(&size.send, count);
         }
         if let (Some(from), Some(created)) = (listing.created_from, &self.created) {
             // A cursor that begins at a time says the same more closely where lists go upwards.
@@ -327,8 +336,9 @@ impl List {
         match &self.next {
             PageNext::AfterLast { more, .. } => json::replace(record, &path.join(more), b"false"),
             PageNext::Token { take, .. } => Some(json::remove(record, &[path.join(take)])),
-            // No headers come with a list inside a record: definitions cannot have such.
-            PageNext::Link => None,
+            // No headers come with a list inside a record, and no documents are written for one:
+            // definitions cannot have such.
+            PageNext::Link | PageNext::Connection => None,
         }
     }
 
@@ -359,12 +369,21 @@ impl List {
                 let created = self.created.as_ref().and_then(|created| created.read(last));
                 Ok(Some(PageCursor::After { id, created }))
             }
-            PageNext::Token { take, .. } => {
+            PageNext::Token { take, more, .. } => {
                 let token = json::text(page, take).filter(|token| !token.is_empty());
+                match more.as_ref().map(|more| (more, json::get(page, more))) {
+                    None => {}
+                    Some((_, Some(b"false"))) => return Ok(None),
+                    Some((_, Some(b"true"))) if token.is_some() => {}
+                    Some((_, Some(b"true"))) => return Err(PageError::Stuck),
+                    Some((more, _)) => return Err(PageError::NoMore { path: more.clone() }),
+                }
                 Ok(token.map(|token| PageCursor::Token {
                     token: token.into_owned(),
                 }))
             }
+            // Compiled to one by token.
+            PageNext::Connection => Err(PageError::Stuck),
             PageNext::Link => Ok(next_query(links)?.map(|query| PageCursor::Link {
                 query: query.to_owned(),
             })),

@@ -24,7 +24,7 @@ mod syntax;
 mod time_format;
 
 pub use answer::Answer;
-pub use collection::{Collection, Field, Follow, One, Page, Parent, Relist, Row};
+pub use collection::{BelongsTo, Collection, Field, Follow, One, Page, Parent, Relist, Row};
 pub use credential::{BadCredential, CredentialField, CredentialKind, Header};
 pub use failure::{Failure, Left, UpstreamError, http_date};
 pub use feed::{Action, Event, EventPage, Events, Feed, Routed};

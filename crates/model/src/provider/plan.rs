@@ -85,6 +85,11 @@ impl Definition {
         }
         lines.extend(match &collection.get {
             Some(Get::At(template)) => Some(format!("  get     GET {}", template.in_words())),
+            Some(Get::Query { query, .. }) => {
+                let mut request = query.in_words();
+                request.push("id", "ID");
+                Some(format!("  get     {request}"))
+            }
             Some(Get::Link(path)) => Some(format!("  get     where the record says at {path}")),
             None => None,
         });

@@ -3,13 +3,18 @@
 use std::fmt;
 use std::fmt::Write;
 
+use bytes::Bytes;
+
 use super::syntax::Template;
+use crate::json::{self, Path};
 
 /// The method of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     /// A read.
     Get,
+    /// A read that is asked for in the body, as JSON.
+    Post,
 }
 
 /// A request, without the headers: those follow from the credential ([`super::Definition::headers`]).
@@ -21,6 +26,53 @@ pub struct Request {
     pub path_and_query: String,
     /// Whether the path is told from the root of the base's host instead. It is below the base all the same.
     pub from_root: bool,
+    /// The JSON of a [`Method::Post`].
+    pub body: Option<Bytes>,
+}
+
+/// A GraphQL document as a request that takes variables.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    path: String,
+    /// The body, with `null` for each variable.
+    body: Bytes,
+    /// The same without what every such request has in it, for people.
+    in_words: Bytes,
+}
+
+impl Query {
+    pub(super) fn new(path: String, document: &str, in_words: &str, variables: &[&str]) -> Self {
+        let body = |document: &str| {
+            let variables = variables
+                .iter()
+                .map(|name| ((*name).to_owned(), serde_json::Value::Null));
+            let variables = variables.collect::<serde_json::Map<_, _>>();
+            let body = serde_json::json!({"query": document, "variables": variables});
+            Bytes::from(body.to_string())
+        };
+        Self {
+            path,
+            body: body(document),
+            in_words: body(in_words),
+        }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        self.with(self.body.clone())
+    }
+
+    /// The request as it is shown to people.
+    pub(super) fn in_words(&self) -> Request {
+        self.with(self.in_words.clone())
+    }
+
+    fn with(&self, body: Bytes) -> Request {
+        Request {
+            method: Method::Post,
+            body: Some(body),
+            ..Request::get(self.path.clone())
+        }
+    }
 }
 
 impl Request {
@@ -29,6 +81,7 @@ impl Request {
             method: Method::Get,
             path_and_query,
             from_root: false,
+            body: None,
         }
     }
 
@@ -53,8 +106,28 @@ impl Request {
         self.path_and_query = format!("{}?{query}", path.unwrap_or_default());
     }
 
-    /// Adds a query parameter.
+    /// Adds a number as a parameter.
+    pub(super) fn push_number(&mut self, name: &str, value: u32) {
+        match self.body {
+            Some(_) => self.set(name, value.to_string().as_bytes()),
+            None => self.push(name, &value.to_string()),
+        }
+    }
+
+    /// Sets a variable of the body's document.
+    fn set(&mut self, name: &str, token: &[u8]) {
+        let place = Path::parse(&format!("variables.{name}")).ok();
+        let body = self.body.as_ref().zip(place);
+        if let Some(body) = body.and_then(|(body, place)| json::replace(body, &place, token)) {
+            self.body = Some(body.into());
+        }
+    }
+
+    /// Adds a parameter: to the query, or to the variables of the body's document.
     pub(super) fn push(&mut self, name: &str, value: &str) {
+        if self.body.is_some() {
+            return self.set(name, serde_json::Value::from(value).to_string().as_bytes());
+        }
         let separator = if self.path_and_query.contains('?') {
             '&'
         } else {
@@ -71,8 +144,13 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let method = match self.method {
             Method::Get => "GET",
+            Method::Post => "POST",
         };
-        write!(f, "{method} {}", self.path_and_query)
+        write!(f, "{method} {}", self.path_and_query)?;
+        match &self.body {
+            Some(body) => write!(f, " {}", String::from_utf8_lossy(body)),
+            None => Ok(()),
+        }
     }
 }
 

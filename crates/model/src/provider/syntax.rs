@@ -99,13 +99,22 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), &'static str> {
 fn variable(text: &str) -> Result<Part, &'static str> {
     let optional = text.ends_with('?');
     let name = text.trim_end_matches('?');
-    let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_word = |word: &str| !word.is_empty() && word.chars().all(is_of_word);
-    if !name.split('.').all(is_word) {
+    if !is_dotted_name(name) {
         return Err("a variable is a name in braces, such as {id}, {parent.name} or {account?}");
     }
     let name = name.to_owned();
     Ok(Part::Variable { name, optional })
+}
+
+/// Whether a text has letters, digits and underscores only, and dots between them.
+pub(super) fn is_dotted_name(text: &str) -> bool {
+    text.split('.').all(is_name)
+}
+
+/// Whether a text has letters, digits and underscores only.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !text.is_empty() && text.chars().all(is_of_name)
 }
 
 /// A pattern of event types: dotted segments, of which `*` stands for exactly one and a final `**`

@@ -3,17 +3,17 @@
 use toml::Spanned;
 
 use super::super::Definition;
-use super::super::collection::{Collection, Field, Follow, Get, Parent, Relist};
+use super::super::collection::{BelongsTo, Collection, Field, Follow, Get, Parent, Relist};
 use super::super::feed::Events;
 use super::super::format::{
-    CollectionFile, EventsFile, FieldsFile, FollowFile, GetFile, ParentFile, ProviderFile,
-    RelistFile,
+    BelongsFile, CollectionFile, EventsFile, FieldsFile, FollowFile, GetFile, PageNext, ParentFile,
+    ProviderFile, RelistFile,
 };
 use super::super::list::List;
 use super::super::nested::Nested;
-use super::super::syntax::Template;
+use super::super::syntax::{Template, is_dotted_name};
 use super::provider::{by_link, list};
-use super::{Checker, CollectionsFile, in_file_order};
+use super::{Checker, CollectionsFile, graphql, in_file_order};
 use crate::json::{MAX_VOLATILE, Path};
 
 const NO_HEADERS: &str = "a list inside a record comes without headers: where pages are found by `link`, nothing tells \
@@ -72,18 +72,9 @@ fn collection(
     above: &[Collection],
     at: &mut Checker<'_>,
 ) -> Collection {
-    let lists: Vec<&Spanned<Template>> =
-        std::iter::once(&file.list).chain(&file.and_list).collect();
-    for list in &lists {
-        at.path(list, parents(file));
-    }
-    let get = file.get.as_ref().map(|get| compile_get(get, at));
+    let reads = compile_reads(name, file, provider, at);
     let name_text = name.get_ref();
-    let is_word = |word: &str| {
-        let is_of_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        !word.is_empty() && word.chars().all(is_of_word)
-    };
-    if !name_text.split('.').all(is_word) {
+    if !is_dotted_name(name_text) {
         at.problem(
             name,
             "a collection's name has letters, digits and underscores only, and dots between them",
@@ -107,21 +98,23 @@ fn collection(
             .parent
             .as_ref()
             .map(|parent| compile_parent(parent, provider, above, at)),
+        belongs_to: file
+            .belongs_to
+            .as_ref()
+            .map(|to| compile_belongs_to(to, above, at)),
         relist: file
             .relist
             .as_ref()
             .map(|relist| compile_relist(relist, file, provider, at)),
         immutable: file.immutable,
         judged_by: file.judged_by.clone(),
-        lists: lists
-            .into_iter()
-            .map(|template| list(template, provider, created.as_ref()))
-            .collect(),
-        get,
         follow: file
             .follow
             .as_ref()
-            .map(|follow| compile_follow(follow, file, provider, at)),
+            .zip(reads.changed)
+            .map(|(follow, changed)| compile_follow(follow, file, changed, at)),
+        lists: reads.lists,
+        get: reads.get,
         without: file.without.clone(),
         numbered: provider.page.numbered,
         id_path: file
@@ -239,6 +232,106 @@ fn compile_relist(
     }
 }
 
+/// Where the records of a collection are read.
+struct Reads {
+    lists: Vec<List>,
+    /// The list of what changed, where it is followed.
+    changed: Option<List>,
+    get: Option<Get>,
+}
+
+fn compile_reads(
+    name: &Spanned<String>,
+    file: &CollectionFile,
+    provider: &ProviderFile,
+    at: &mut Checker<'_>,
+) -> Reads {
+    let none = Reads {
+        lists: Vec::new(),
+        changed: None,
+        get: None,
+    };
+    let by_connection = matches!(provider.page.next.get_ref(), PageNext::Connection);
+    match (&file.list, &file.graphql) {
+        (Some(_), None) if by_connection => {
+            at.problem(
+                name,
+                "where lists are connections it needs `graphql`, not `list`",
+            );
+            none
+        }
+        (None, Some(selection)) if by_connection => {
+            if file.get.is_some() || !file.and_list.is_empty() || file.parent.is_some() {
+                at.problem(
+                    selection,
+                    "`graphql` takes the place of `get` and `and_list`, and lists no children of one parent",
+                );
+            }
+            let Some(reads) = graphql::reads(selection, file, provider, at) else {
+                return none;
+            };
+            Reads {
+                lists: vec![reads.list],
+                changed: reads.changed,
+                get: reads.get,
+            }
+        }
+        (None, Some(selection)) => {
+            at.problem(
+                selection,
+                "lists that are asked for so are paged by `next = \"connection\"`",
+            );
+            none
+        }
+        (Some(first), None) => {
+            let lists: Vec<&Spanned<Template>> =
+                std::iter::once(first).chain(&file.and_list).collect();
+            for list in &lists {
+                at.path(list, parents(file));
+            }
+            let created = file.created.as_ref().or(provider.record.created.as_ref());
+            let follow = file.follow.as_ref().map(Spanned::get_ref);
+            let changed = follow.map(|follow| {
+                let template = follow.list.as_ref().unwrap_or(first);
+                List {
+                    changed: file.updated.clone(),
+                    ..list(template, provider, None)
+                }
+            });
+            Reads {
+                lists: lists
+                    .into_iter()
+                    .map(|template| list(template, provider, created))
+                    .collect(),
+                changed,
+                get: file.get.as_ref().map(|get| compile_get(get, at)),
+            }
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            at.problem(name, "it needs `list` or `graphql`, and not both");
+            none
+        }
+    }
+}
+
+fn compile_belongs_to(to: &BelongsFile, above: &[Collection], at: &mut Checker<'_>) -> BelongsTo {
+    let name = to.collection.get_ref();
+    match above.iter().find(|collection| collection.name == *name) {
+        None => at.problem(
+            &to.collection,
+            format!("no collection {name} is declared before this one"),
+        ),
+        Some(found) if !found.reads_by_id() => {
+            at.problem(&to.collection, format!("{name} cannot be read by id"));
+        }
+        Some(_) => {}
+    }
+    BelongsTo {
+        collection: name.clone(),
+        id_path: to.id.clone(),
+    }
+}
+
 fn compile_get(get: &Spanned<GetFile>, at: &mut Checker<'_>) -> Get {
     match get.get_ref() {
         GetFile::At(template) => {
@@ -252,7 +345,7 @@ fn compile_get(get: &Spanned<GetFile>, at: &mut Checker<'_>) -> Get {
 fn compile_follow(
     follow: &Spanned<FollowFile>,
     file: &CollectionFile,
-    provider: &ProviderFile,
+    list: List,
     at: &mut Checker<'_>,
 ) -> Follow {
     let place = follow;
@@ -277,10 +370,7 @@ fn compile_follow(
     Follow {
         every: follow.every.0,
         overlap: follow.overlap.0,
-        list: List {
-            changed: file.updated.clone(),
-            ..list(follow.list.as_ref().unwrap_or(&file.list), provider, None)
-        },
+        list,
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::list::List;
 use super::super::request::Request;
 use super::super::syntax::Template;
 use super::super::{Check, Definition, Limits};
-use super::{Checker, in_file_order};
+use super::{Checker, graphql, in_file_order};
 use crate::json::Path;
 
 /// The definition without its collections.
@@ -57,11 +57,18 @@ pub(super) fn definition(name: &str, file: &ProviderFile, at: &mut Checker<'_>) 
     {
         at.problem(size, "a page has at least 1 record");
     }
-    if file.page.records.is_none() && !by_link(file) {
+    let pages_itself = matches!(
+        file.page.next.get_ref(),
+        PageNext::Link | PageNext::Connection
+    );
+    if file.page.records.is_none() && !pages_itself {
         at.problem(
             &file.page.next,
             "without `records` an answer is the array itself, and only `link` can page it",
         );
+    }
+    if let Some(graphql) = &file.graphql {
+        at.path(&graphql.path, &[]);
     }
     let headers = file
         .headers
@@ -104,6 +111,7 @@ pub(super) fn list(
 ) -> List {
     List {
         template: template.get_ref().clone(),
+        query: None,
         records: file.page.records.clone().unwrap_or_else(Path::top),
         order: file.page.order,
         size: file.page.size.as_ref().map(|size| size.get_ref().clone()),
@@ -201,9 +209,24 @@ fn variables(
 fn checks(file: &ProviderFile, at: &mut Checker<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     for check in &file.check {
-        at.path(&check.get, &[]);
+        let request = match (&check.get, &check.query, &file.graphql) {
+            (Some(get), None, _) => {
+                at.path(get, &[]);
+                Request::get(get.get_ref().to_string())
+            }
+            (None, Some(query), Some(graphql)) => {
+                graphql::plain(graphql, query.get_ref()).request()
+            }
+            _ => {
+                at.problem(
+                    &file.base,
+                    "a check needs `get`, or `query` where there is [graphql]",
+                );
+                continue;
+            }
+        };
         checks.push(Check {
-            request: Request::get(check.get.get_ref().to_string()),
+            request,
             account: check.account.clone(),
             livemode: check.livemode.clone(),
         });

@@ -70,7 +70,7 @@ fn shape_mistakes_have_a_place() {
             "list = \"/products\"",
             "",
             "product",
-            "missing field `list`",
+            "it needs `list` or `graphql`, and not both",
         ),
         (
             "collections.toml",

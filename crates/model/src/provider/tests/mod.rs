@@ -4,6 +4,7 @@ mod compile;
 mod events;
 mod failures;
 mod follow;
+mod graphql;
 mod links;
 mod pages;
 mod requests;

@@ -32,8 +32,9 @@ fn claims(provider: &str) -> BTreeMap<String, BTreeSet<String>> {
 /// Every other test of this module checks the claims of one judge.
 #[test]
 fn nobody_is_named_who_does_not_judge() {
-    let expected: [(&str, &[&str]); 2] = [
+    let expected: [(&str, &[&str]); 3] = [
         ("github", &["emulate"]),
+        ("linear", &["@linear/sdk", "emulate"]),
         ("stripe", &["emulate", "localstripe", "openapi"]),
     ];
     let providers = Providers::load(None, &BTreeMap::new()).unwrap();

@@ -3,16 +3,14 @@
 //! under its name.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
-use super::PATIENCE;
 use super::claims;
 use super::programs::Imitation;
-use crate::harness::{Server, Setup, text};
+use super::synced::{Objects, Synced};
+use crate::harness::Setup;
 
 const TOKEN: &str = "test_token_admin";
 const SERVED: [&str; 5] = ["repository", "issue", "pull_request", "commit", "release"];
@@ -25,48 +23,67 @@ async fn every_record_equals_what_a_plain_client_reads() {
     let account = Account::new().await;
     account.matches().await;
 
-    account.change().await;
+    account.github.change().await;
     for collection in SERVED {
-        account.check(collection).await;
+        account.synced.ask_for("check", collection).await;
     }
     let gone = account.matches().await;
-    assert_eq!(gone, ["release"], "one was deleted");
+    assert_eq!(gone, BTreeMap::from([("release".to_owned(), 1)]));
 }
 
 /// An account at emulate, and a server that syncs it.
 struct Account {
-    server: Server,
-    sync: String,
-    client: Client,
-    url: String,
+    synced: Synced,
+    github: GitHub,
     _imitation: Imitation,
 }
 
 impl Account {
     async fn new() -> Self {
         let imitation = Imitation::emulate("github").await;
-        let url = imitation.url.clone();
-        let server = Setup::new().provider("github", &url).start();
-        let mut account = Self {
-            server,
-            sync: String::new(),
+        let github = GitHub {
             client: Client::new(),
-            url,
-            _imitation: imitation,
+            url: imitation.url.clone(),
         };
-        account.seed().await;
-        let ids = SERVED.map(|name| format!("github:{name}"));
-        let stream = json!({"slug": "dev"});
-        account.server.post("/v1/streams", stream).await.expect(201);
-        let sync = json!({
-            "provider": "github", "name": "judged", "collection_ids": ids, "stream_id": "dev",
-            "credential": {"kind": "github_token", "token": TOKEN},
-        });
-        let sync = account.server.post("/v1/syncs", sync).await.expect(201);
-        account.sync = text(&sync["id"]);
-        account
+        github.seed().await;
+        let server = Setup::new().provider("github", &github.url).start();
+        let credential = json!({"kind": "github_token", "token": TOKEN});
+        Self {
+            synced: Synced::begin(server, "github", &SERVED, credential).await,
+            github,
+            _imitation: imitation,
+        }
     }
 
+    /// Waits until the stream has exactly what is there. Answers how many are gone of each collection.
+    async fn matches(&self) -> BTreeMap<String, usize> {
+        let there = async || {
+            let mut there = Objects::new();
+            for collection in SERVED {
+                let id = match collection {
+                    "commit" => "node_id",
+                    _ => "id",
+                };
+                let objects = self.github.list(collection).await;
+                assert!(!objects.is_empty(), "there is no {collection} to compare");
+                for object in objects {
+                    let id = object[id].to_string().trim_matches('"').to_owned();
+                    there.insert((collection.to_owned(), id), object);
+                }
+            }
+            there
+        };
+        self.synced.until_equal(there).await
+    }
+}
+
+/// What a plain client does there.
+struct GitHub {
+    client: Client,
+    url: String,
+}
+
+impl GitHub {
     async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
         let request = self
             .client
@@ -148,12 +165,6 @@ impl Account {
         patch("/second", json!({"description": "described"})).await;
     }
 
-    async fn check(&self, collection: &str) {
-        let sync = &self.sync;
-        let path = format!("/v1/syncs/{sync}/collections/github:{collection}/check");
-        self.server.post(&path, json!({})).await.expect(202);
-    }
-
     /// Every object of a collection, page by page.
     async fn list(&self, collection: &str) -> Vec<Value> {
         let lists = match collection {
@@ -176,60 +187,6 @@ impl Account {
             }
         }
         all
-    }
-
-    /// Waits until the stream has exactly what is there. Answers the collections of what is gone.
-    async fn matches(&self) -> Vec<String> {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let mut expected = BTreeMap::new();
-            for collection in SERVED {
-                let id = match collection {
-                    "commit" => "node_id",
-                    _ => "id",
-                };
-                let objects = self.list(collection).await;
-                assert!(!objects.is_empty(), "there is no {collection} to compare");
-                for object in objects {
-                    let id = object[id].to_string().trim_matches('"').to_owned();
-                    expected.insert((collection.to_owned(), id), object);
-                }
-            }
-            let (mut found, gone) = self.stream().await;
-            found.retain(|name, object| match expected.get(name) {
-                Some(wanted) if wanted == object => expected.remove(name).is_none(),
-                _ => true,
-            });
-            if found.is_empty() && expected.is_empty() {
-                return gone;
-            }
-            let logs = self.server.logs();
-            let logs: Vec<&str> = logs.lines().filter(|line| line.contains("WARN")).collect();
-            assert!(
-                Instant::now() < give_up,
-                "missing {expected:?}\nfound instead {found:?}\n{logs:?}"
-            );
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// What the stream has, and the collections of what is gone.
-    async fn stream(&self) -> (BTreeMap<(String, String), Value>, Vec<String>) {
-        let page = "/v1/records?stream_id=dev&limit=1000";
-        let mut page = self.server.get(page).await;
-        let (mut found, mut gone) = (BTreeMap::new(), Vec::new());
-        for record in page["records"].as_array_mut().unwrap() {
-            let collection = text(&record["collection_id"]);
-            let collection = collection.trim_start_matches("github:").to_owned();
-            match record["deleted"] == true {
-                true => gone.push(collection),
-                false => {
-                    let name = (collection, text(&record["upstream_id"]));
-                    found.insert(name, record["data"].take());
-                }
-            }
-        }
-        (found, gone)
     }
 }
 

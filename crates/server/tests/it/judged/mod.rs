@@ -9,8 +9,10 @@ mod claims;
 mod copies;
 mod emulated;
 mod github;
+mod linear;
 mod openapi;
 mod programs;
+mod synced;
 
 pub(crate) use programs::interpreter;
 

@@ -13,7 +13,7 @@ use super::PATIENCE;
 use crate::harness::{KEY, text};
 
 const PYTHON: &str = "HEADRACE_TEST_PYTHON";
-const NODE_MODULES: &str = "HEADRACE_TEST_NODE_MODULES";
+pub(super) const NODE_MODULES: &str = "HEADRACE_TEST_NODE_MODULES";
 const OPENAPI: &str = "HEADRACE_TEST_STRIPE_OPENAPI";
 
 /// A running program.
@@ -72,7 +72,7 @@ impl Program {
     }
 }
 
-fn testing(script: &str) -> PathBuf {
+pub(super) fn testing(script: &str) -> PathBuf {
     let testing = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing");
     testing.join(script)
 }
@@ -83,7 +83,7 @@ pub(crate) fn interpreter() -> OsString {
 }
 
 /// There is no way around these tests: whoever cannot run them must learn it.
-fn needed(variable: &str) -> OsString {
+pub(super) fn needed(variable: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| {
         panic!(
             "{variable} is not set, and this test needs the programs of others: run `cargo xtask test`, which \
@@ -104,10 +104,15 @@ impl Imitation {
     }
 
     pub(super) async fn emulate(service: &str) -> Self {
+        Self::emulate_with(service, &Value::Null).await
+    }
+
+    /// With what it holds in addition to what it always does.
+    pub(super) async fn emulate_with(service: &str, seed: &Value) -> Self {
         let script = "emulate_server.mjs";
         let mut command = Command::new("node");
         command.arg(testing(script)).arg(needed(NODE_MODULES));
-        command.arg(service);
+        command.arg(service).arg(seed.to_string());
         Self::of(Program::start(script, &mut command)).await
     }
 

@@ -135,6 +135,7 @@ async fn of_one(server: &Server, collection: &Collection) {
     match one {
         One::Present(row) => assert_eq!(body["id"], row.upstream_id.as_str()),
         One::Gone => assert_eq!(body["deleted"], true, "{name}: {body}"),
+        One::Nothing => panic!("{name}: {body}"),
     }
 }
 
