@@ -160,15 +160,13 @@ impl Watched {
             }
             at => {
                 let (families, next) = self
-                    .parents(parent, at, priority, trail, &mut fetched)
+                    .parents(parent, from, at, priority, trail, &mut fetched)
                     .await?;
                 (families, Vec::new(), next)
             }
         };
-        let broods = families.into_iter().map(|(family, at)| async move {
-            let brood = self.brood(family, at, from, priority);
-            brood.await
-        });
+        let families = families.into_iter();
+        let broods = families.map(|(family, at)| self.brood(family, at, from, priority));
         let broods = stream::iter(broods).buffered(AT_ONCE);
         let broods: Vec<Brood> = broods.try_collect().await?;
         let mut going_on = Vec::new();
@@ -233,6 +231,7 @@ impl Watched {
     async fn parents(
         &self,
         parent: &Self,
+        from: Bounds,
         at: Option<&PageCursor>,
         priority: Priority,
         trail: &mut Trail,
@@ -268,7 +267,7 @@ impl Watched {
             match self.collection().embedded(&row) {
                 Some(children) => {
                     let children = below(&row.upstream_id, children?, seen_at);
-                    fetched.take(children.collect(), Bounds::default());
+                    fetched.take(children.collect(), from);
                     fetched.whole.push(row.upstream_id);
                 }
                 None => families.push((Family::of(row.upstream_id, Some(row.data)), None)),

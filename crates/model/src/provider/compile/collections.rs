@@ -233,11 +233,12 @@ fn compile_relist(
 }
 
 /// Where the records of a collection are read.
-struct Reads {
-    lists: Vec<List>,
+#[derive(Default)]
+pub(super) struct Reads {
+    pub(super) lists: Vec<List>,
     /// The list of what changed, where it is followed.
-    changed: Option<List>,
-    get: Option<Get>,
+    pub(super) changed: Option<List>,
+    pub(super) get: Option<Get>,
 }
 
 fn compile_reads(
@@ -246,11 +247,6 @@ fn compile_reads(
     provider: &ProviderFile,
     at: &mut Checker<'_>,
 ) -> Reads {
-    let none = Reads {
-        lists: Vec::new(),
-        changed: None,
-        get: None,
-    };
     let by_connection = matches!(provider.page.next.get_ref(), PageNext::Connection);
     match (&file.list, &file.graphql) {
         (Some(_), None) if by_connection => {
@@ -258,7 +254,7 @@ fn compile_reads(
                 name,
                 "where lists are connections it needs `graphql`, not `list`",
             );
-            none
+            Reads::default()
         }
         (None, Some(selection)) if by_connection => {
             if file.get.is_some() || !file.and_list.is_empty() || file.parent.is_some() {
@@ -267,21 +263,14 @@ fn compile_reads(
                     "`graphql` takes the place of `get` and `and_list`, and lists no children of one parent",
                 );
             }
-            let Some(reads) = graphql::reads(selection, file, provider, at) else {
-                return none;
-            };
-            Reads {
-                lists: vec![reads.list],
-                changed: reads.changed,
-                get: reads.get,
-            }
+            graphql::reads(selection, file, provider, at).unwrap_or_default()
         }
         (None, Some(selection)) => {
             at.problem(
                 selection,
                 "lists that are asked for so are paged by `next = \"connection\"`",
             );
-            none
+            Reads::default()
         }
         (Some(first), None) => {
             let lists: Vec<&Spanned<Template>> =
@@ -309,7 +298,7 @@ fn compile_reads(
         }
         (Some(_), Some(_)) | (None, None) => {
             at.problem(name, "it needs `list` or `graphql`, and not both");
-            none
+            Reads::default()
         }
     }
 }

@@ -13,6 +13,7 @@ use super::super::list::List;
 use super::super::request::Query;
 use super::super::syntax::{Template, is_name};
 use super::Checker;
+use super::collections::Reads;
 use crate::json::Path;
 
 /// What stands in a document for what a collection puts in.
@@ -21,13 +22,6 @@ const PLACES: [&str; 3] = ["{root}", "{one}", "{fields}"];
 const FIRST: &str = "first";
 const AFTER: &str = "after";
 const ID: &str = "id";
-
-/// How a collection is read that says `graphql`.
-pub(super) struct Reads {
-    pub(super) list: List,
-    pub(super) changed: Option<List>,
-    pub(super) get: Option<Get>,
-}
 
 /// Compiles the reads of a collection; `None` where something is missing, which is told.
 pub(super) fn reads(
@@ -81,7 +75,7 @@ pub(super) fn reads(
         (None, _) => None,
     };
     Some(Reads {
-        list: list(&graphql.list, None, at)?,
+        lists: vec![list(&graphql.list, None, at)?],
         changed,
         get,
     })
